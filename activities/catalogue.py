@@ -1,0 +1,40 @@
+"""The one list of activities, used by the worker and by the tests."""
+
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import Client
+
+from activities.chart import ChartActivities
+from activities.hard_delete import HardDeleteActivities
+from activities.nudge import ResyncActivities
+from activities.readiness import ReadinessActivities
+from activities.render import ChartRenderer
+from activities.responsibility import ResponsibilityActivities
+from activities.service_objects import ServiceObjectActivities
+from activities.soft_delete import SoftDeleteActivities
+from activities.status import StatusActivities
+from activities.teardown import TeardownActivities
+from kube.client import Kube
+
+
+def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_queue: str) -> list[Callable[..., Any]]:
+    """Every activity, bound to its clients."""
+    responsibility, chart = ResponsibilityActivities(kube), ChartActivities(kube, renderer)
+    teardown = TeardownActivities(kube)
+    return [
+        responsibility.assess,
+        responsibility.claim,
+        responsibility.disclaim,
+        responsibility.release_kind,
+        StatusActivities(kube).set_status,
+        chart.survey,
+        chart.apply_chart,
+        ReadinessActivities(kube).wait_ready,
+        ServiceObjectActivities(kube).remaining,
+        HardDeleteActivities(kube).hard_delete,
+        SoftDeleteActivities(kube).soft_delete,
+        teardown.remove_operand,
+        teardown.remove_resources,
+        ResyncActivities(kube, client, task_queue).nudge_all,
+    ]

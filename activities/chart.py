@@ -1,0 +1,207 @@
+"""Puts the operand's chart into the cluster: only what differs, in an order that stands up by itself."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio import activity
+
+from activities.certificates import certificates_are_usable, ensure_certificates
+from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
+from activities.render import ChartRenderer, RenderError
+from activities.secret import Credentials, read_credentials
+from kube.client import Kube, Object
+from kube.drift import drifted
+from kube.errors import KubeError
+from kube.readiness import has_ready_endpoint, unready, untrusted_webhooks
+from kube.resources import (
+    APPLY_WAVES,
+    CONFIG_MAPS,
+    ENDPOINT_SLICES,
+    MUTATING_WEBHOOKS,
+    PRIORITY_CLASSES,
+    SECRETS,
+    VALIDATING_WEBHOOKS,
+    Resource,
+    chart_kind,
+)
+from models.conditions import Reason
+from models.names import (
+    KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    MANAGED_SELECTOR,
+    OPERAND_CLUSTER_ID_SECRET,
+    OPERAND_CREDENTIALS_SECRET,
+    OPERAND_WEBHOOK_SERVICE,
+)
+from models.workflow_io import Applied, ChartInput, Finding, Survey
+
+AT_ONCE: Final = 8
+"""Objects applied side by side."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object as rendered, and as it is."""
+
+    resource: Resource
+    wanted: Object
+    live: Object | None
+
+    @property
+    def name(self) -> str:
+        return self.resource.named(self.wanted)
+
+
+class ChartActivities:
+    """Renders, compares and applies the chart."""
+
+    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+        self._kube = kube
+        self._renderer = renderer
+
+    @activity.defn
+    async def survey(self, input: ChartInput) -> Survey:
+        """Compare an installed chart with what it should be. Writes nothing."""
+        credentials, ca = await asyncio.gather(self._credentials(), certificates_are_usable(self._kube))
+        if ca is None:
+            return Survey(drifted=["the webhook certificates"])
+        items, slices = await asyncio.gather(self._items(credentials, ca), webhook_endpoints(self._kube))
+        return Survey(
+            drifted=[item.name for item in items if drifted(item.wanted, item.live)],
+            unready=[*_unready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])],
+        )
+
+    @activity.defn
+    async def apply_chart(self, input: ChartInput) -> Applied:
+        """Have every chart object in the cluster as rendered; what is so already is not sent."""
+        async with heartbeating() as progress:
+            credentials = await self._credentials()
+            progress.say("certificates")
+            try:
+                ca = await ensure_certificates(self._kube)
+            except KubeError as error:
+                raise failure(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
+            progress.say("rendering")
+            items = await self._items(credentials, ca)
+            await self._check_priority_classes(items)
+            written = await self._apply(items, credentials, progress)
+            await self._forget_moved_credentials(items, credentials)
+            return Applied(
+                chart_version=self._renderer.version, written=written, unchanged=len(items) - len(written)
+            )
+
+    async def _credentials(self) -> Credentials:
+        answer = await read_credentials(self._kube)
+        if isinstance(answer, Finding):
+            raise permanent(answer.reason, answer.message)
+        return answer
+
+    async def _items(self, credentials: Credentials, ca: str) -> list[Item]:
+        """The rendered objects beside the live ones: one list per kind and namespace instead of one get per object."""
+        values = credentials.values()
+        values["manager"]["webhook"] = {"caBundle": ca}
+        try:
+            objects = await self._renderer.render(values)
+        except RenderError as error:
+            raise permanent(
+                Reason.PREPARING_INSTALL_INFO_FAILED,
+                f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
+            ) from None  # the chained original would carry what was scrubbed
+        kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
+        lists = await asyncio.gather(
+            *(self._kube.list(resource, namespace, labels=MANAGED_SELECTOR) for resource, namespace in kinds)
+        )
+        live = {
+            (resource, namespace, obj["metadata"]["name"]): obj
+            for (resource, namespace), listing in zip(kinds, lists, strict=True)
+            for obj in listing.items
+        }
+        return [
+            Item(kind, obj, live.get((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"])))
+            for obj in objects
+            for kind in (chart_kind(obj),)
+        ]
+
+    async def _check_priority_classes(self, items: list[Item]) -> None:
+        """A missing PriorityClass stops pods from being made without a word on the Deployment's conditions."""
+        named = {_pod_spec(item.wanted).get("priorityClassName") for item in items} - {None, ""}
+        for name in sorted(named):
+            if await self._kube.find(PRIORITY_CLASSES, name) is None:
+                raise permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")
+
+    async def _apply(self, items: list[Item], credentials: Credentials, progress: Progress) -> list[str]:
+        changed = [item for item in items if drifted(item.wanted, item.live)]
+        going = [item.name for item in changed if item.live and item.live["metadata"].get("deletionTimestamp")]
+        if going:
+            raise still_waiting(f"still being deleted: {', '.join(going)}", pause=0.5)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def apply(item: Item) -> None:
+            async with room:
+                progress.say(f"applying {item.name}")
+                try:
+                    await self._kube.apply(item.resource, item.wanted)
+                except KubeError as error:
+                    text = credentials.scrub(f"{item.name}: {error}")
+                    raise failure(error, Reason.CHART_INSTALL_FAILED, text) from None
+
+        for wave in APPLY_WAVES:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    for item in changed:
+                        if item.resource in wave:
+                            tasks.create_task(apply(item))
+            except* Exception as group:
+                raise group.exceptions[0] from None
+            if CONFIG_MAPS in wave:
+                await self._forget_old_cluster_id(changed)
+        return [item.name for item in changed]
+
+    async def _forget_old_cluster_id(self, changed: list[Item]) -> None:
+        """The operand keeps the first cluster id it saw in a Secret, and does not start with another one."""
+        for item in changed:
+            if item.resource is not CONFIG_MAPS or item.live is None:
+                continue
+            before, after = item.live.get("data") or {}, item.wanted.get("data") or {}
+            if before.get("CLUSTER_ID") != after.get("CLUSTER_ID"):
+                namespace = before.get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
+                await self._kube.delete(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace)
+
+    async def _forget_moved_credentials(self, items: list[Item], credentials: Credentials) -> None:
+        """Live credentials must not stay behind in a namespace that is no longer theirs."""
+        for item in items:
+            before = ((item.live or {}).get("data") or {}).get("RELEASE_NAMESPACE")
+            if item.resource is CONFIG_MAPS and before and before != credentials.namespace:
+                old = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, before)
+                if old and (old["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY:
+                    await self._kube.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, before, uid=old["metadata"]["uid"])
+
+
+NO_ENDPOINT: Final = f"Service {KYMA_NAMESPACE}/{OPERAND_WEBHOOK_SERVICE} has no ready endpoint"
+
+
+async def webhook_endpoints(kube: Kube) -> list[Object]:
+    """The EndpointSlices behind the operand's webhook Service."""
+    selector = f"kubernetes.io/service-name={OPERAND_WEBHOOK_SERVICE}"
+    return (await kube.list(ENDPOINT_SLICES, KYMA_NAMESPACE, labels=selector)).items
+
+
+def _unready(items: list[Item], ca: str) -> list[str]:
+    found = []
+    for item in items:
+        if item.live is None:
+            continue  # drift, and named as such
+        trouble = unready(item.resource, item.live)
+        if not trouble and item.resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+            trouble = untrusted_webhooks(item.live, ca)
+        if trouble:
+            found.append(f"{item.name} {trouble}")
+    return found
+
+
+def _pod_spec(obj: Object) -> dict[str, Any]:
+    template = (obj.get("spec") or {}).get("template") or {}
+    spec = template.get("spec") if isinstance(template, dict) else None
+    return spec if isinstance(spec, dict) else {}

@@ -1,0 +1,71 @@
+"""Heartbeats and failures, told the same way by every long activity."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from kube.errors import Conflict, Expired, KubeError, Unavailable
+from models.conditions import Reason
+
+HEARTBEAT_EVERY: Final = 0.5
+"""Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""
+STILL_WAITING: Final = "StillWaiting"
+"""Failure type of an attempt that ended with something left: progress, not an error."""
+
+
+class Progress:
+    """What a long activity is waiting for, sent with every heartbeat: visible in the Temporal UI while it runs."""
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def say(self, text: str) -> None:
+        self.text = text
+        activity.heartbeat(text)
+
+
+@contextlib.asynccontextmanager
+async def heartbeating() -> AsyncIterator[Progress]:
+    """Heartbeat for as long as the block runs, so that a lost worker is noticed and a cancellation arrives."""
+    progress = Progress()
+
+    async def beat() -> None:
+        while True:
+            activity.heartbeat(progress.text)
+            await asyncio.sleep(HEARTBEAT_EVERY)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield progress
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+
+
+def still_waiting(message: str, pause: float = 1.0) -> ApplicationError:
+    """Ends an attempt that has not reached its goal; the next one looks again after `pause` seconds."""
+    return ApplicationError(
+        message,
+        type=STILL_WAITING,
+        category=ApplicationErrorCategory.BENIGN,
+        next_retry_delay=timedelta(seconds=pause),
+    )
+
+
+def permanent(reason: Reason, message: str) -> ApplicationError:
+    """A failure that no retry mends; the workflow makes `reason` the CR's condition."""
+    return ApplicationError(message, type=reason.value, non_retryable=True)
+
+
+def failure(error: KubeError, reason: Reason, message: str) -> ApplicationError:
+    """What an API error means for an activity: tried again if it may pass, else permanent under `reason`."""
+    if not isinstance(error, Unavailable | Conflict | Expired):
+        return permanent(reason, message)
+    delay = timedelta(seconds=error.retry_after) if error.retry_after else None
+    return ApplicationError(message, type=type(error).__name__, next_retry_delay=delay)

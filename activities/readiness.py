@@ -1,0 +1,116 @@
+"""Waits until everything that the chart installed is ready, by watching: no look comes later than the change."""
+
+import asyncio
+from typing import Final
+
+from temporalio import activity
+
+from activities.certificates import certificates_are_usable
+from activities.chart import NO_ENDPOINT
+from activities.progress import heartbeating, still_waiting
+from kube.client import Kube
+from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks
+from kube.reflector import Reflector, Source
+from kube.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    MUTATING_WEBHOOKS,
+    PODS,
+    VALIDATING_WEBHOOKS,
+)
+from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_POD_SELECTOR, OPERAND_WEBHOOK_SERVICE
+from models.workflow_io import ReadyInput
+
+ATTEMPT: Final = 30.0
+"""Seconds one attempt watches before it reports what is not ready and is tried again, within the deadline."""
+SETTLE: Final = 2.0
+"""Seconds after which pods are asked why they do not become ready."""
+
+
+class ReadinessActivities:
+    """Watches the few objects whose readiness takes time; the rest is ready once it exists."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+
+    @activity.defn
+    async def wait_ready(self, input: ReadyInput) -> None:
+        """Return as soon as all is ready; fail, naming what is not, when the attempt is over."""
+        async with heartbeating() as progress:
+            changed = asyncio.Event()
+            reflectors = [Reflector(self._kube, source, on_sync=changed.set) for source in _sources()]
+            following = [asyncio.create_task(_follow(reflector, changed)) for reflector in reflectors]
+            try:
+                async with asyncio.timeout(min(ATTEMPT, input.timeout.total_seconds())):
+                    settled = False
+                    while waiting := await self._waiting_for(reflectors, settled):
+                        progress.say("; ".join(waiting))
+                        try:
+                            async with asyncio.timeout(SETTLE):
+                                await changed.wait()
+                        except TimeoutError:
+                            settled = True
+                        changed.clear()
+            except TimeoutError:
+                raise still_waiting(progress.text or "the cluster did not answer", pause=0.1) from None
+            finally:
+                for task in following:
+                    task.cancel()
+                await asyncio.gather(*following, return_exceptions=True)
+
+    async def _waiting_for(self, reflectors: list[Reflector], settled: bool) -> list[str]:
+        if not all(reflector.synced for reflector in reflectors):
+            return [f"looking at {r.source.resource.plural}" for r in reflectors if not r.synced]
+        waiting = []
+        for reflector in reflectors:
+            if reflector.source.resource is ENDPOINT_SLICES:
+                waiting += [] if has_ready_endpoint(list(reflector.known.values())) else [NO_ENDPOINT]
+                continue
+            for obj in reflector.known.values():
+                if trouble := unready(reflector.source.resource, obj):
+                    waiting.append(f"{reflector.source.resource.named(obj)} {trouble}")
+        if waiting and settled:
+            pods = await self._kube.list(PODS, KYMA_NAMESPACE, labels=OPERAND_POD_SELECTOR)
+            return waiting + ([trouble] if (trouble := pod_trouble(pods.items)) else [])
+        return waiting or await self._webhook_trouble()
+
+    async def _webhook_trouble(self) -> list[str]:
+        """Looked at last: webhook configurations do not become ready by themselves."""
+        ca = await certificates_are_usable(self._kube)
+        if ca is None:
+            return ["the webhook certificates are not usable"]
+        troubles = []
+        for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+            for obj in (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items:
+                if trouble := untrusted_webhooks(obj, ca):
+                    troubles.append(f"{resource.named(obj)} {trouble}")
+        return troubles
+
+
+def _sources() -> list[Source]:
+    def whole(obj: object) -> object:
+        return obj
+
+    return [
+        Source(DEPLOYMENTS, whole, KYMA_NAMESPACE, labels=MANAGED_SELECTOR, metadata_only=False),
+        Source(CUSTOM_RESOURCE_DEFINITIONS, _conditions_only, labels=MANAGED_SELECTOR, metadata_only=False),
+        Source(
+            ENDPOINT_SLICES,
+            whole,
+            KYMA_NAMESPACE,
+            labels=f"kubernetes.io/service-name={OPERAND_WEBHOOK_SERVICE}",
+            metadata_only=False,
+        ),
+    ]
+
+
+def _conditions_only(obj: object) -> object:
+    """A CRD without its schemas, which are large and say nothing about readiness."""
+    assert isinstance(obj, dict)
+    return {"metadata": obj["metadata"], "status": obj.get("status")}
+
+
+async def _follow(reflector: Reflector, changed: asyncio.Event) -> None:
+    async for _ in reflector.changes():
+        changed.set()

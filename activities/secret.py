@@ -1,0 +1,63 @@
+"""Reads Secret `sap-btp-manager`. Its values stay in the activity that called: only verdicts travel."""
+
+import base64
+from typing import Any
+
+from kube.client import Kube, Object
+from kube.resources import NAMESPACES, SECRETS
+from models.conditions import Reason
+from models.credentials import CREDENTIALS_NAMESPACE_KEY, text_values, verdict
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+from models.workflow_io import Finding
+
+
+class Credentials:
+    """The approved contents of the Secret. Has no `repr` that shows them."""
+
+    def __init__(self, secret: Object) -> None:
+        self._data: dict[str, str] = dict(secret.get("data") or {})
+        texts = text_values(secret)
+        self._cluster_id = texts["cluster_id"]
+        self.namespace = texts.get(CREDENTIALS_NAMESPACE_KEY) or KYMA_NAMESPACE
+        """Where the operand's own credentials Secret lives."""
+
+    def values(self) -> dict[str, Any]:
+        """Chart values. Every other key of the Secret is handed on as it is (for example tls.crt and tls.key)."""
+        passed_on = {
+            key: value for key, value in self._data.items() if key not in ("cluster_id", CREDENTIALS_NAMESPACE_KEY)
+        }
+        return {
+            "cluster": {"id": self._cluster_id},
+            "manager": {"management_namespace": self.namespace, "secret": {"data": passed_on}},
+        }
+
+    def scrub(self, text: str) -> str:
+        """The text without any value of the Secret, plain or encoded: for messages of others that may quote one."""
+        for encoded in sorted(self._data.values(), key=len, reverse=True):
+            plain = base64.b64decode(encoded).decode(errors="replace").strip()
+            for value in (encoded, plain):
+                if len(value) > 3:  # shorter ones would garble the sentence and give nothing away
+                    text = text.replace(value, "***")
+        return text
+
+
+async def read_credentials(kube: Kube) -> Credentials | Finding:
+    """The credentials, or why they cannot be used. Any Secret of that name counts, whatever its labels."""
+    secret = await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
+    if secret is None and (missing := await _namespace_trouble(kube)):
+        return missing
+    if finding := verdict(secret):
+        return Finding(reason=finding[0], message=finding[1])
+    assert secret is not None
+    return Credentials(secret)
+
+
+async def _namespace_trouble(kube: Kube) -> Finding | None:
+    namespace = await kube.find(NAMESPACES, KYMA_NAMESPACE)
+    if namespace is None:
+        text = f"Namespace {KYMA_NAMESPACE} does not exist; create it, then Secret {CREDENTIALS_SECRET} in it"
+    elif namespace["metadata"].get("deletionTimestamp"):
+        text = f"Namespace {KYMA_NAMESPACE} is being deleted; nothing can be installed into it"
+    else:
+        return None
+    return Finding(reason=Reason.MISSING_NAMESPACE, message=text)

@@ -1,0 +1,82 @@
+"""ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+
+from kube.client import Kube, Object
+from kube.errors import NotFound
+from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from models.operators import OperatorRef
+from models.workflow_io import Remaining
+
+NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceObject:
+    """What is kept of one while it is waited for: with 10,000 of them, little."""
+
+    uid: str
+    deleting: bool
+    secret: str
+    message: str
+
+    @classmethod
+    def digest(cls, obj: Mapping[str, Any]) -> "ServiceObject":
+        meta, spec = obj["metadata"], obj.get("spec") or {}
+        bound = "serviceInstanceName" in spec
+        return cls(
+            uid=meta["uid"],
+            deleting=bool(meta.get("deletionTimestamp")),
+            secret=spec.get("secretName") or (meta["name"] if bound else ""),
+            message=last_message(obj) if meta.get("deletionTimestamp") else "",
+        )
+
+
+def last_message(obj: Mapping[str, Any]) -> str:
+    """What the broker last said: the message of the condition Succeeded, if it reports a failure."""
+    for condition in (obj.get("status") or {}).get("conditions") or []:
+        if condition.get("type") == "Succeeded" and str(condition.get("reason", "")).endswith(("Failed", "Blocked")):
+            return str(condition.get("message", ""))[:300]
+    return ""
+
+
+def is_controlled_by(obj: Object, uid: str) -> bool:
+    """Whether the object belongs to that owner (metav1.OwnerReference with controller=true)."""
+    owners = obj["metadata"].get("ownerReferences") or []
+    return any(owner.get("uid") == uid and owner.get("controller") for owner in owners)
+
+
+async def remove_secret(kube: Kube, namespace: str, name: str, binding_uid: str) -> bool:
+    """Delete a gone binding's Secret if it was the binding's; another Secret of that name is left alone."""
+    secret = await kube.find(SECRETS, name, namespace)
+    if secret is None or not is_controlled_by(secret, binding_uid):
+        return False
+    return await kube.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])
+
+
+class ServiceObjectActivities:
+    """Counts, for progress and for decisions."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+
+    @activity.defn
+    async def remaining(self, ref: OperatorRef) -> Remaining:
+        """How many service objects the cluster has. Two small requests, however many there are."""
+        (bindings, some), (instances, more) = await asyncio.gather(
+            self._count(SERVICE_BINDINGS), self._count(SERVICE_INSTANCES)
+        )
+        return Remaining(bindings=bindings, instances=instances, some=(some + more)[:NAMED])
+
+    async def _count(self, resource: Resource) -> tuple[int, list[str]]:
+        try:
+            page = await self._kube.first_page(resource, NAMED)
+        except NotFound:
+            return 0, []  # the CRD is not there, so nothing of its kind is
+        names = [f"{resource.kind} {obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in page.items]
+        return len(page.items) + page.more, names

@@ -1,0 +1,166 @@
+"""Takes the operand out of the cluster: first what would be called or would act, later everything else.
+
+Deleted is what carries our label *and* was written by us: a label is easily copied by a person, authorship is not.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from temporalio import activity
+
+from activities.progress import Progress, failure, heartbeating, still_waiting
+from kube.client import Kube
+from kube.errors import KubeError, NotFound
+from kube.resources import (
+    BTP_OPERATORS,
+    CHART_KINDS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    PODS,
+    SECRETS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    VALIDATING_WEBHOOKS,
+    Resource,
+)
+from models.conditions import Reason
+from models.names import (
+    API_GROUP,
+    FIELD_MANAGER,
+    KYMA_NAMESPACE,
+    MANAGED_SELECTOR,
+    OPERAND_CLUSTER_ID_SECRET,
+    OPERAND_DEPLOYMENT,
+    OPERAND_POD_SELECTOR,
+)
+from models.workflow_io import Removed, TeardownInput
+
+OWN_CRD: Final = f"{BTP_OPERATORS.plural}.{API_GROUP}"
+FIRST_LOOK: Final = 0.05
+LAST_LOOK: Final = 5.0
+"""Seconds between looks: soon at first, calm when something hangs."""
+ATTEMPT: Final = 30.0
+"""Seconds one attempt waits for things to be seen gone."""
+
+Target = tuple[Resource, str | None, str]
+
+
+class TeardownActivities:
+    """Every method is done only when what it removed is seen gone."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+
+    @activity.defn
+    async def remove_operand(self, input: TeardownInput) -> Removed:
+        """Webhooks, then the Deployment, then wait until its pods have stopped: nothing acts or is called any more."""
+        async with heartbeating() as progress:
+            targets: list[Target] = []
+            for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
+                targets += [target for target in await self._ours(kind, None) if _is_operand(target)]
+            await self._delete(targets)
+
+            async def left() -> list[Target]:
+                pods = await self._names(PODS, KYMA_NAMESPACE, OPERAND_POD_SELECTOR)
+                return [*await self._left(targets), *((PODS, KYMA_NAMESPACE, name) for name in sorted(pods))]
+
+            try:
+                await _see_gone(left, progress)
+            except TimeoutError:
+                raise still_waiting(progress.text) from None
+            return Removed(resources=len(targets))
+
+    @activity.defn
+    async def remove_resources(self, input: TeardownInput) -> Removed:
+        """Everything that this or an earlier version of the chart installed, CRDs included, and seen gone."""
+        async with heartbeating() as progress:
+            namespace = await self._credentials_namespace()
+            targets: list[Target] = []
+            for kind in reversed(CHART_KINDS):
+                targets += await self._ours(kind, namespace)
+            targets.append((SECRETS, namespace or KYMA_NAMESPACE, OPERAND_CLUSTER_ID_SECRET))
+            removed = await self._delete(targets)
+            try:
+                await _see_gone(lambda: self._left(targets), progress)
+            except TimeoutError:
+                raise still_waiting(f"{progress.text}{await self._holders()}") from None
+            return Removed(resources=removed)
+
+    async def _ours(self, resource: Resource, also: str | None) -> list[Target]:
+        """Objects of a kind that we installed. Namespaced ones are looked for where the chart puts them."""
+        namespaces = sorted({KYMA_NAMESPACE, also or KYMA_NAMESPACE}) if resource.namespaced else [None]
+        found: list[Target] = []
+        for namespace in namespaces:
+            listing = await self._kube.list(resource, namespace, labels=MANAGED_SELECTOR, metadata_only=True)
+            found += [
+                (resource, namespace, obj["metadata"]["name"]) for obj in listing.items if written_by_us(obj)
+            ]
+        return [target for target in found if target[2] != OWN_CRD]
+
+    async def _delete(self, targets: list[Target]) -> int:
+        """Ask for each deletion, in order of kinds; which of them were there is counted."""
+        count = 0
+        for resource, namespace, name in targets:
+            activity.heartbeat(f"deleting {resource.kind} {name}")
+            try:
+                count += await self._kube.delete(resource, name, namespace)
+            except KubeError as error:
+                where = f"{namespace}/" if namespace else ""
+                text = f"{resource.kind} {where}{name} cannot be removed: {error}"
+                raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, text) from error
+        return count
+
+    async def _left(self, targets: list[Target]) -> list[Target]:
+        """Which of the targets are still there: one list for each kind and namespace that has any."""
+        places = {(kind, namespace) for kind, namespace, _ in targets}
+        there = {(kind, where, name) for kind, where in places for name in await self._names(kind, where, MANAGED_SELECTOR)}
+        return [target for target in targets if target in there]
+
+    async def _names(self, resource: Resource, namespace: str | None, labels: str) -> set[str]:
+        listing = await self._kube.list(resource, namespace, labels=labels, metadata_only=True)
+        return {obj["metadata"]["name"] for obj in listing.items}
+
+    async def _credentials_namespace(self) -> str | None:
+        """Where the operand's credentials are, as the installed configuration says: the Secret may be long gone."""
+        config = await self._kube.find(CONFIG_MAPS, "sap-btp-operator-config", KYMA_NAMESPACE)
+        return ((config or {}).get("data") or {}).get("RELEASE_NAMESPACE") or None
+
+    async def _holders(self) -> str:
+        """What holds a CRD: service objects that somebody else's finalizer keeps."""
+        held = []
+        for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
+            try:
+                page = await self._kube.first_page(resource, 3)
+            except NotFound:
+                continue
+            for obj in page.items:
+                finalizers = ", ".join(obj["metadata"].get("finalizers") or ["no finalizer"])
+                held.append(f"{resource.named(obj)} ({finalizers})")
+        return f"; held by {'; '.join(held)}" if held else ""
+
+
+def written_by_us(obj: dict[str, Any]) -> bool:
+    """Whether our field manager wrote the object (metadata.managedFields)."""
+    entries = obj["metadata"].get("managedFields") or []
+    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
+
+
+def _is_operand(target: Target) -> bool:
+    return target[0] is not DEPLOYMENTS or target[2] == OPERAND_DEPLOYMENT
+
+
+def _shown(target: Target) -> str:
+    resource, namespace, name = target
+    return resource.named({"metadata": {"namespace": namespace, "name": name}})
+
+
+async def _see_gone(look: Callable[[], Awaitable[list[Target]]], progress: Progress) -> None:
+    """Look, at growing intervals, until nothing is left. Raises TimeoutError when the attempt is over."""
+    pause = FIRST_LOOK
+    async with asyncio.timeout(ATTEMPT):
+        while left := await look():
+            progress.say(f"waiting for {', '.join(map(_shown, left))} to be gone")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, LAST_LOOK)

@@ -1,0 +1,325 @@
+"""Requests to the Kubernetes API on raw JSON, over the asyncio client of the `kubernetes` package.
+
+The package brings configuration, authentication and TLS. Its typed models are left out: they cost far more CPU and
+memory than the request itself, and this manager mostly hands objects through.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client as aio_client
+from kubernetes.aio import config as aio_config
+from prometheus_client import Counter
+
+from kube.errors import NotFound, Unavailable, error_from
+from kube.resources import Resource
+from models.names import FIELD_MANAGER
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+PAGE: Final = 500
+"""Objects asked for in one page of a list (the size client-go uses)."""
+REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
+
+REQUESTS: Final = Counter("btp_kube_requests", "Requests to the Kubernetes API", ("verb", "kind", "code"))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All objects of a list and the version from which a watch goes on."""
+
+    items: list[Object]
+    resource_version: str
+    more: int = 0
+    """How many objects the server says follow after these."""
+
+
+class Kube:
+    """One cluster's API. Built once per process, used by everything in it."""
+
+    def __init__(self, configuration: Any) -> None:
+        configuration.client_side_validation = False
+        self._api = aio_client.ApiClient(configuration)
+        self._api.user_agent = "btp-manager"
+
+    @classmethod
+    async def from_environment(cls) -> "Kube":
+        """The cluster that KUBECONFIG names, else the one this pod runs in, else ~/.kube/config.
+
+        Raises:
+            ValueError: no usable configuration was found.
+        """
+        configuration = aio_client.Configuration()
+        in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
+        try:
+            if in_cluster:
+                aio_config.load_incluster_config(client_configuration=configuration)
+            else:
+                await aio_config.load_kube_config(
+                    config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
+                )
+        except Exception as error:  # the package raises whatever its YAML reader meets
+            raise ValueError(f"no usable Kubernetes configuration (KUBECONFIG): {error}") from error
+        return cls(configuration)
+
+    @property
+    def host(self) -> str:
+        return str(self._api.configuration.host)
+
+    async def close(self) -> None:
+        await self._api.close()
+
+    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
+        """One object.
+
+        Raises:
+            NotFound: it is not there.
+        """
+        return await self._json("get", resource, "GET", resource.path(namespace, name))
+
+    async def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+        """One object, or None if it is not there."""
+        try:
+            return await self.get(resource, name, namespace)
+        except NotFound:
+            return None
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> Listing:
+        """All objects of a kind, read in pages. Paged objects are as they were when the first page was read."""
+        items: Objects = []
+        async for page, version in self.pages(
+            resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only
+        ):
+            items += page
+        return Listing(items, version)
+
+    async def first_page(self, resource: Resource, size: int) -> Listing:
+        """A few objects' metadata and how many more there are: counts without reading them all."""
+        query = {"limit": str(size)}
+        accept = METADATA_ONLY.format(suffix="List")
+        body = await self._json("list", resource, "GET", resource.path(), query=query, accept=accept)
+        meta = body.get("metadata") or {}
+        more = int(meta.get("remainingItemCount") or 0)
+        return Listing(body.get("items") or [], str(meta.get("resourceVersion", "")), more)
+
+    async def pages(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[tuple[Objects, str]]:
+        """The same, page by page with the list's version, so that memory does not grow with the number of objects."""
+        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        accept = METADATA_ONLY.format(suffix="List") if metadata_only else "application/json"
+        while True:
+            body = await self._json("list", resource, "GET", resource.path(namespace), query=query, accept=accept)
+            meta = body.get("metadata") or {}
+            yield body.get("items") or [], str(meta.get("resourceVersion", ""))
+            if not meta.get("continue"):
+                return
+            query["continue"] = meta["continue"]
+
+    async def apply(self, resource: Resource, obj: Object) -> Object:
+        """Server-side apply under our field manager, taking over fields that others set (KEP-555)."""
+        meta = obj["metadata"]
+        return await self._json(
+            "apply",
+            resource,
+            "PATCH",
+            resource.path(meta.get("namespace"), meta["name"]),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=obj,
+            content_type="application/apply-patch+yaml",
+        )
+
+    async def create(self, resource: Resource, obj: Object) -> Object:
+        """Make an object; Conflict if the name is taken."""
+        path = resource.path(obj["metadata"].get("namespace"))
+        return await self._json("create", resource, "POST", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+
+    async def merge(
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        patch: Mapping[str, Any],
+        subresource: str | None = None,
+    ) -> Object:
+        """JSON merge patch (RFC 7386) of an object or of its status."""
+        return await self._json(
+            "patch",
+            resource,
+            "PATCH",
+            resource.path(namespace, name, subresource),
+            query={"fieldManager": FIELD_MANAGER},
+            body=patch,
+            content_type="application/merge-patch+json",
+        )
+
+    async def json_patch(
+        self, resource: Resource, name: str, namespace: str | None, operations: Sequence[Mapping[str, Any]]
+    ) -> Object:
+        """JSON patch (RFC 6902); Refused with status 422 if a `test` operation does not hold."""
+        return await self._json(
+            "patch",
+            resource,
+            "PATCH",
+            resource.path(namespace, name),
+            query={"fieldManager": FIELD_MANAGER},
+            body=list(operations),
+            content_type="application/json-patch+json",
+        )
+
+    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "") -> bool:
+        """Ask for an object's deletion; False if it was not there. With `uid`, only that very object."""
+        options = {"preconditions": {"uid": uid}} if uid else {}
+        try:
+            await self._json("delete", resource, "DELETE", resource.path(namespace, name), body=options)
+        except NotFound:
+            return False
+        return True
+
+    async def delete_collection(self, resource: Resource, namespace: str | None, *, labels: str = "") -> None:
+        """Ask for the deletion of every object there. The request may be cut off part-way: repeat until none is left."""
+        await self._json(
+            "deletecollection",
+            resource,
+            "DELETE",
+            resource.path(namespace),
+            query={"labelSelector": labels},
+            body={},
+            timeout=aiohttp.ClientTimeout(total=70, sock_connect=5),  # the API server itself gives up after 60 s
+        )
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        seconds: int = 290,
+        silence: float = 75,
+    ) -> AsyncIterator[Object]:
+        """Events after `resource_version`, as the API sends them, bookmarks included, until the server ends the watch.
+
+        Args:
+            seconds: after which the server ends the watch.
+            silence: seconds without a byte after which the connection counts as dead (bookmarks come every minute).
+
+        Raises:
+            Expired: the version is too old; list again.
+            Unavailable: the connection broke, or was silent for too long.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": resource_version,
+            "timeoutSeconds": str(seconds),
+            "labelSelector": labels,
+            "fieldSelector": fields,
+        }
+        accept = METADATA_ONLY.format(suffix="") if metadata_only else "application/json"
+        timeout = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=5, sock_read=silence)
+        doing = f"watch {resource.plural}"
+        async with self._request("watch", resource, "GET", resource.path(namespace), query, None, accept, timeout) as r:
+            buffer = b""
+            async for chunk in r.content.iter_any():
+                *lines, buffer = (buffer + chunk).split(b"\n")
+                for line in lines:
+                    try:
+                        event = json.loads(line)
+                    except ValueError as error:
+                        raise Unavailable(f"{doing}: the server sent a broken line") from error
+                    if event.get("type") == "ERROR":
+                        status = event.get("object") or {}
+                        raise error_from(int(status.get("code") or 500), status, doing)
+                    yield event
+
+    async def _json(
+        self,
+        verb: str,
+        resource: Resource,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+        timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
+    ) -> Object:
+        async with self._request(verb, resource, method, path, query, body, accept, timeout, content_type) as response:
+            answer = await response.read()
+        decoded = _decoded(answer)
+        if not isinstance(decoded, dict):
+            raise Unavailable(f"{verb} {resource.plural}: the answer is not a JSON object", status=200)
+        return decoded
+
+    @asynccontextmanager
+    async def _request(
+        self,
+        verb: str,
+        resource: Resource,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        accept: str,
+        timeout: aiohttp.ClientTimeout,
+        content_type: str = "application/json",
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send one request, count it, and turn every way it can fail into a KubeError."""
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": self._api.user_agent}
+        url = self.host + path
+        if query := {key: value for key, value in (query or {}).items() if value}:
+            url += "?" + urlencode(query)
+        doing = f"{verb} {path.rsplit('/v1', 1)[-1].lstrip('/') or resource.plural}"
+        code = "none"
+        try:
+            await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer = await self._api.rest_client.request(
+                method, url, headers=headers, body=body, _request_timeout=timeout
+            )
+            response: aiohttp.ClientResponse = answer.response
+            async with response:
+                code = str(response.status)
+                if response.status >= 400:
+                    details = _decoded(await response.read())
+                    raise error_from(response.status, details, doing, response.headers.get("Retry-After"))
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            raise Unavailable(f"{doing}: {type(error).__name__} {error}".strip()) from error
+        finally:
+            REQUESTS.labels(verb, resource.kind, code).inc()
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+

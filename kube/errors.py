@@ -1,0 +1,71 @@
+"""Everything the Kubernetes API can answer instead of what was asked, in few classes that say what to do."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class KubeError(Exception):
+    """The API server, or the way to it, said no. `str()` is one short sentence without headers or bodies."""
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status; 0 when no answer came."""
+        self.reason = reason
+        """The API's own word, such as `NotFound` (metav1.Status.reason)."""
+        self.retry_after = retry_after
+        """Seconds the server asked us to wait."""
+
+
+class NotFound(KubeError):
+    """404: the object is not there, or its kind is not served."""
+
+
+class Conflict(KubeError):
+    """409: somebody changed or made the object meanwhile. Look again."""
+
+
+class Expired(KubeError):
+    """410: the resource version or the continue token is too old. List again."""
+
+
+class Refused(KubeError):
+    """400, 403, 405, 413, 415, 422: the API server understood and will not do it. Trying again changes nothing."""
+
+
+class Unavailable(KubeError):
+    """401, 429, 5xx, a timeout, a broken connection: try again later."""
+
+
+_BY_STATUS: Mapping[int, type[KubeError]] = {
+    400: Refused,
+    403: Refused,
+    404: NotFound,
+    405: Refused,
+    406: Refused,
+    409: Conflict,
+    410: Expired,
+    413: Refused,
+    415: Refused,
+    422: Refused,
+}
+"""401 is not here on purpose: a token that is being renewed comes back by itself."""
+
+
+def error_from(status: int, body: Any, doing: str, retry_after: str | None = None) -> KubeError:
+    """The error for an HTTP answer; `body` is the decoded metav1.Status if there was one."""
+    details = body if isinstance(body, Mapping) else {}
+    message = str(details.get("message") or "no message").strip()
+    return _BY_STATUS.get(status, Unavailable)(
+        f"{doing}: {message} ({status})",
+        status=status,
+        reason=str(details.get("reason") or ""),
+        retry_after=_seconds(retry_after),
+    )
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return float(header) if header else None
+    except ValueError:
+        return None  # an HTTP date, which the API server never sends

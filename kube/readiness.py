@@ -1,0 +1,131 @@
+"""When an applied object counts as ready: the kstatus rules per kind, as pure functions.
+
+Source of the rules: kstatus (sigs.k8s.io/cli-utils, pkg/kstatus), stricter where it is known to pass too early:
+a webhook Service needs a ready endpoint, and every webhook must trust our CA.
+"""
+
+import base64
+import binascii
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from kube.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    VALIDATING_WEBHOOKS,
+    Resource,
+)
+
+Object = Mapping[str, Any]
+
+
+def unready(resource: Resource, obj: Object) -> str | None:
+    """Why the object is not ready, in words that name what it waits for; None if it is ready."""
+    meta, status = obj["metadata"], obj.get("status") or {}
+    if meta.get("deletionTimestamp"):
+        return "is being deleted"
+    observed = status.get("observedGeneration")
+    if observed is not None and observed != meta.get("generation"):
+        return f"generation {meta.get('generation')} is not observed yet"
+    rule = _RULES.get(resource)
+    return rule(obj) if rule else None  # configuration and RBAC are ready once they exist
+
+
+def untrusted_webhooks(configuration: Object, ca_bundle: str) -> str | None:
+    """Which webhooks of a configuration do not trust exactly our CA; None if all do."""
+    wrong = [
+        webhook.get("name", "?")
+        for webhook in configuration.get("webhooks") or []
+        if not _same(webhook.get("clientConfig", {}).get("caBundle"), ca_bundle)
+    ]
+    return f"does not trust our CA: {', '.join(wrong)}" if wrong else None
+
+
+def has_ready_endpoint(slices: Sequence[Object]) -> bool:
+    """Whether any address behind a Service can be called (EndpointSlice conditions, discovery.k8s.io/v1)."""
+    return any(
+        endpoint.get("addresses") and (endpoint.get("conditions") or {}).get("ready") is not False
+        for piece in slices
+        for endpoint in piece.get("endpoints") or []
+    )
+
+
+def pod_trouble(pods: Sequence[Object]) -> str | None:
+    """Why pods do not become ready, in the words of the scheduler or the kubelet."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        for container in (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or []):
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
+                return f"pod {pod['metadata']['name']}: {waiting['reason']} {waiting.get('message', '')}".strip()
+        scheduled = _condition(pod, "PodScheduled")
+        if scheduled.get("status") == "False":
+            return f"pod {pod['metadata']['name']}: {scheduled.get('reason')}: {scheduled.get('message', '')}"
+    return None
+
+
+def _deployment(obj: Object) -> str | None:
+    wanted = obj["spec"].get("replicas", 1)
+    status = obj.get("status") or {}
+    progressing = _condition(obj, "Progressing")
+    if progressing.get("reason") == "ProgressDeadlineExceeded":
+        return f"made no progress in time: {progressing.get('message', '')}"
+    failure = _condition(obj, "ReplicaFailure")
+    if failure.get("status") == "True":
+        return f"cannot create pods: {failure.get('message', '')}"
+    if "observedGeneration" not in status:
+        return "is not observed by its controller yet"
+    total, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
+    available, ready = status.get("availableReplicas", 0), status.get("readyReplicas", 0)
+    if updated < wanted:
+        return f"{updated} of {wanted} pods are of the new version"
+    if total > updated:
+        return f"{total - updated} old pods are still there"
+    if available < updated or ready < wanted:
+        return f"{min(available, ready)} of {wanted} pods are available"
+    if progressing and progressing.get("reason") != "NewReplicaSetAvailable":
+        return "the new pods are not counted as available yet"
+    if _condition(obj, "Available").get("status") != "True":
+        return f"is not available: {_condition(obj, 'Available').get('message', '')}"
+    return None
+
+
+def _crd(obj: Object) -> str | None:
+    names, established = _condition(obj, "NamesAccepted"), _condition(obj, "Established")
+    if names.get("status") == "False":
+        return f"its names are taken: {names.get('message', '')}"
+    return None if established.get("status") == "True" else "is not served yet"
+
+
+def _webhooks(obj: Object) -> str | None:
+    wrong = [
+        webhook.get("name", "?")
+        for webhook in obj.get("webhooks") or []
+        if not _pem(webhook.get("clientConfig", {}).get("caBundle"))
+    ]
+    return f"has no usable caBundle: {', '.join(wrong)}" if wrong else None
+
+
+def _pem(bundle: str | None) -> bytes:
+    try:
+        return base64.b64decode(bundle or "", validate=True).strip()
+    except binascii.Error:
+        return b""
+
+
+def _same(left: str | None, right: str) -> bool:
+    return bool(_pem(left)) and _pem(left) == _pem(right)
+
+
+def _condition(obj: Object, kind: str) -> Mapping[str, Any]:
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c.get("type") == kind), {})
+
+
+_RULES: Final[Mapping[Resource, Callable[[Object], str | None]]] = {
+    DEPLOYMENTS: _deployment,
+    CUSTOM_RESOURCE_DEFINITIONS: _crd,
+    MUTATING_WEBHOOKS: _webhooks,
+    VALIDATING_WEBHOOKS: _webhooks,
+}

@@ -1,0 +1,149 @@
+"""Follows the objects of one kind: list, then watch from the list's version, for ever.
+
+What comes out is level, not edge: each change names the object before and after, and what was missed while the
+connection was away is found by comparing the new list with what was known. Deletions included.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import structlog
+from prometheus_client import Counter
+
+from kube.client import Kube
+from kube.errors import Expired, KubeError
+from kube.resources import Resource
+
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 15.0
+RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because a watch could not go on", ("kind",))
+log = structlog.get_logger(__name__)
+
+Digest = Callable[[Mapping[str, Any]], Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What to follow. `digest` keeps of each object only what decisions need, so memory stays small."""
+
+    resource: Resource
+    digest: Digest
+    namespace: str | None = None
+    labels: str = ""
+    fields: str = ""
+    metadata_only: bool = True
+
+
+@dataclass(frozen=True)
+class Change:
+    """One object before and after; `before` is None when it is new, `after` is None when it is gone."""
+
+    source: Source
+    key: tuple[str, str]
+    before: Any
+    after: Any
+
+
+@dataclass
+class Reflector:
+    """One followed source. `known` maps (namespace, name) to the digest of what is there."""
+
+    kube: Kube
+    source: Source
+    known: dict[tuple[str, str], Any] = field(default_factory=dict)
+    synced: bool = False
+    """Whether the list was read and the watch is going."""
+    heard: float = field(default_factory=time.monotonic)
+    """When the server last sent an event, a bookmark or a list."""
+    trouble: str = ""
+    on_sync: Callable[[], None] = lambda: None
+    """Called each time the list was read, also when it brought nothing new."""
+
+    async def changes(self) -> AsyncIterator[Change]:
+        """Every change, from the first list on. Ends only when it is cancelled."""
+        failures = 0
+        while True:
+            try:
+                async for change in self._list_and_watch():
+                    failures = 0
+                    yield change
+                failures = 0
+            except KubeError as error:
+                self.synced = False
+                if not isinstance(error, Expired) and (failures == 0 or str(error) != self.trouble):
+                    # One line for each kind of trouble, not one for each retry.
+                    log.warning("watch interrupted, listing again", kind=self.source.resource.kind, error=str(error))
+                self.trouble = str(error)
+                failures += 1
+                await asyncio.sleep(_pause(failures, error.retry_after))
+            RESTARTS.labels(self.source.resource.kind).inc()
+
+    async def _list_and_watch(self) -> AsyncIterator[Change]:
+        source = self.source
+        version = ""
+        seen: set[tuple[str, str]] = set()
+        async for page, version in self.kube.pages(
+            source.resource,
+            source.namespace,
+            labels=source.labels,
+            fields=source.fields,
+            metadata_only=source.metadata_only,
+        ):
+            self._hear()
+            for obj in page:
+                seen.add(_key(obj))
+                if change := self._update(obj):
+                    yield change
+        for key in [key for key in self.known if key not in seen]:
+            yield Change(source, key, self.known.pop(key), None)  # deleted while nobody watched
+        if self.trouble:
+            log.info("watching again", kind=source.resource.kind)
+        self.synced, self.trouble = True, ""
+        self.on_sync()
+        while True:
+            # A watch that the server ends in order goes on from the last version; no list is needed.
+            async for event in self.kube.watch(
+                source.resource,
+                source.namespace,
+                resource_version=version,
+                labels=source.labels,
+                fields=source.fields,
+                metadata_only=source.metadata_only,
+            ):
+                self._hear()
+                obj = event.get("object") or {}
+                version = (obj.get("metadata") or {}).get("resourceVersion") or version
+                if event.get("type") == "BOOKMARK":
+                    continue
+                if change := self._remove(obj) if event.get("type") == "DELETED" else self._update(obj):
+                    yield change
+
+    def _update(self, obj: Mapping[str, Any]) -> Change | None:
+        key, after = _key(obj), self.source.digest(obj)
+        before = self.known.get(key)
+        self.known[key] = after
+        return Change(self.source, key, before, after) if before != after else None
+
+    def _remove(self, obj: Mapping[str, Any]) -> Change | None:
+        key = _key(obj)
+        if key not in self.known:
+            return None
+        return Change(self.source, key, self.known.pop(key), None)
+
+    def _hear(self) -> None:
+        self.heard = time.monotonic()
+
+
+def _key(obj: Mapping[str, Any]) -> tuple[str, str]:
+    meta = obj["metadata"]
+    return meta.get("namespace", ""), meta["name"]
+
+
+def _pause(failures: int, asked: float | None) -> float:
+    """Seconds before the next list: at least what the server asked for, growing, and never in step with others."""
+    longest = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+    return (asked or 0.0) + random.uniform(longest / 2, longest)

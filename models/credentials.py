@@ -1,0 +1,54 @@
+"""What Secret `sap-btp-manager` must hold, checked as a pure function. Values never leave this module's caller."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any, Final
+
+from models.conditions import Reason
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+
+REQUIRED_KEYS: Final = ("clientid", "clientsecret", "sm_url", "tokenurl", "cluster_id")
+CREDENTIALS_NAMESPACE_KEY: Final = "credentials_namespace"
+SECRET_REF: Final = f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET}"
+
+
+def verdict(secret: Mapping[str, Any] | None) -> tuple[Reason, str] | None:
+    """Why this Secret cannot be used, naming every missing key and every empty value; None if it can.
+
+    Names of keys only: the message goes into conditions and histories.
+    """
+    if secret is None:
+        return Reason.MISSING_SECRET, f"Secret {SECRET_REF} does not exist; create it with keys {_join(REQUIRED_KEYS)}"
+    data = secret.get("data") or {}
+    decoded = {key: _decoded(data[key]) for key in (*REQUIRED_KEYS, CREDENTIALS_NAMESPACE_KEY) if key in data}
+    findings = []
+    if missing := [key for key in REQUIRED_KEYS if key not in decoded]:
+        findings.append(f"missing keys: {_join(missing)}")
+    if empty := [key for key in REQUIRED_KEYS if decoded.get(key, "x") is not None and not decoded.get(key, "x")]:
+        findings.append(f"empty values: {_join(empty)}")
+    if unreadable := [key for key, value in decoded.items() if value is None]:
+        findings.append(f"values that are not text in UTF-8 without control characters: {_join(unreadable)}")
+    if not findings:
+        return None
+    return Reason.INVALID_SECRET, f"Secret {SECRET_REF} cannot be used: {'; '.join(findings)}"
+
+
+def text_values(secret: Mapping[str, Any]) -> dict[str, str]:
+    """The decoded values by key that `verdict` has approved. Call only inside the activity that uses them."""
+    data = secret.get("data") or {}
+    keys = (*REQUIRED_KEYS, CREDENTIALS_NAMESPACE_KEY)
+    return {key: value for key in keys if key in data and (value := _decoded(data[key])) is not None}
+
+
+def _decoded(value: Any) -> str | None:
+    """The text, stripped of the line ends that `echo` leaves behind; None if it is no printable text."""
+    try:
+        text = base64.b64decode(value or "", validate=True).decode().strip()
+    except (binascii.Error, UnicodeDecodeError, TypeError, ValueError):
+        return None
+    return text if text.isprintable() else None
+
+
+def _join(keys: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(sorted(keys))

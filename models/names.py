@@ -1,0 +1,41 @@
+"""Names that clusters, scripts and alerts rely on. They are a public contract; change none of them lightly."""
+
+from typing import Final
+
+API_GROUP: Final = "operator.kyma-project.io"
+API_VERSION: Final = "v1alpha1"
+KIND: Final = "BtpOperator"
+FINALIZER: Final = "operator.kyma-project.io/btp-manager"
+"""Ours, and only on the CR that is responsible for the operand."""
+
+KYMA_NAMESPACE: Final = "kyma-system"
+CREDENTIALS_SECRET: Final = "sap-btp-manager"
+ABANDONED_CONFIGMAP: Final = "sap-btp-abandoned"
+
+FIELD_MANAGER: Final = "btp-manager"
+MANAGED_BY_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "btp-manager"
+MANAGED_SELECTOR: Final = f"{MANAGED_BY_LABEL}={MANAGED_BY}"
+APPLIED_HASH_ANNOTATION: Final = "operator.kyma-project.io/applied-hash"
+"""What was last applied, as a digest without Secret values: tells an unchanged object from one whose rendering changed."""
+
+OPERAND: Final = "sap-btp-operator"
+OPERAND_DEPLOYMENT: Final = "sap-btp-operator-controller-manager"
+OPERAND_WEBHOOK_SERVICE: Final = "sap-btp-operator-webhook-service"
+OPERAND_CREDENTIALS_SECRET: Final = "sap-btp-service-operator"
+OPERAND_CLUSTER_ID_SECRET: Final = "sap-btp-operator-clusterid"
+OPERAND_POD_SELECTOR: Final = "app.kubernetes.io/instance=sap-btp-operator,app.kubernetes.io/name=sap-btp-operator"
+OPERAND_FINALIZER: Final = "services.cloud.sap.com/sap-btp-finalizer"
+"""The operand's, on ServiceInstances, ServiceBindings and watched parameter Secrets. Soft delete removes this one only."""
+PREVENT_DELETION_ANNOTATION: Final = "services.cloud.sap.com/preventDeletion"
+WATCHED_SECRET_LABEL: Final = "services.cloud.sap.com/watch-secret"
+
+CA_SECRET: Final = "ca-server-cert"
+WEBHOOK_CERT_SECRET: Final = "webhook-server-cert"
+
+PROVISION_WORKFLOW: Final = "ProvisionWorkflow"
+DEPROVISION_WORKFLOW: Final = "DeprovisionWorkflow"
+RESYNC_WORKFLOW: Final = "ResyncWorkflow"
+RESYNC_SCHEDULE: Final = "btp-manager-resync"
+LOOK_AGAIN: Final = "look_again"
+DELETION_REQUESTED: Final = "deletion_requested"

@@ -1,0 +1,1 @@
+"""What both processes need to run: settings, connections, logs, and the HTTP pages that probes and Prometheus read."""

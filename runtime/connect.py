@@ -1,0 +1,61 @@
+"""The connection to Temporal: made when Temporal is there, waited for calmly while it is not."""
+
+import asyncio
+import random
+from typing import Any, Final
+
+import structlog
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from activities.nudge import SEARCH_ATTRIBUTES
+from runtime.settings import SettingsError
+
+LONGEST_PAUSE: Final = 5.0
+log = structlog.get_logger(__name__)
+
+
+async def connect() -> Client:
+    """Connect to the Temporal service that the environment names; tried again until it answers.
+
+    Raises:
+        SettingsError: the TEMPORAL_* settings or the profile cannot be used.
+    """
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    except Exception as error:  # the SDK raises whatever its TOML reader and its Rust core meet
+        raise SettingsError(f"TEMPORAL_*: {error}") from error
+    config.setdefault("target_host", "localhost:7233")
+    config["data_converter"] = pydantic_data_converter
+    said = False
+    pause = 0.2
+    while True:
+        try:
+            client = await Client.connect(**config)
+            await _register_search_attributes(client)
+            log.info("connected to Temporal", address=config["target_host"], namespace=client.namespace)
+            return client
+        except (RuntimeError, RPCError) as error:
+            if not said:  # one line, not one for each retry
+                log.warning("waiting for Temporal", address=config["target_host"], error=str(error)[:300])
+                said = True
+            await asyncio.sleep(random.uniform(pause / 2, pause))
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _register_search_attributes(client: Client) -> None:
+    """Have our search attributes in the namespace; starting a workflow with an unknown one is refused."""
+    listed = await client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace))
+    missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
+    if missing:
+        await client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(
+                namespace=client.namespace,
+                search_attributes={name: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD for name in missing},
+            )
+        )
+        log.info("registered search attributes", names=missing)

@@ -1,0 +1,58 @@
+"""The HTTP pages of a process: /healthz and /readyz for probes, /metrics for Prometheus."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from runtime.settings import SettingsError
+
+Check = Callable[[], str]
+"""Returns what is wrong, or an empty string."""
+
+
+@asynccontextmanager
+async def pages(health_address: str, metrics_address: str, alive: Check, ready: Check) -> AsyncIterator[None]:
+    """Serve the pages while the block runs.
+
+    Raises:
+        SettingsError: an address cannot be listened on.
+    """
+    health, metrics = web.Application(), web.Application()
+    health.router.add_get("/healthz", _probe(alive))
+    health.router.add_get("/readyz", _probe(ready))
+    metrics.router.add_get("/metrics", _metrics)
+    runners = []
+    try:
+        for name, address, app in (("HEALTH", health_address, health), ("METRICS", metrics_address, metrics)):
+            if address:
+                runner = web.AppRunner(app, access_log=None)
+                runners.append(runner)
+                await runner.setup()
+                await _listen(runner, f"BTP_{name}_ADDRESS", address)
+        yield
+    finally:
+        for runner in runners:
+            await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, setting: str, address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        await web.TCPSite(runner, host or None, int(port)).start()
+    except OSError as error:
+        raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _probe(check: Check) -> Callable[[web.Request], "web.StreamResponse"]:
+    async def answer(_: web.Request) -> web.Response:
+        trouble = check()
+        return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
+
+    return answer  # type: ignore[return-value]
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

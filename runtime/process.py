@@ -1,0 +1,52 @@
+"""The frame of both processes: settings, logs, a clean end on SIGTERM, and one clear sentence when it cannot start."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+
+from runtime import logs
+from runtime.settings import Settings, SettingsError, read_settings
+
+S = TypeVar("S", bound=Settings)
+log = structlog.get_logger(__name__)
+
+
+def run(name: str, kind: type[S], main: Callable[[S], Coroutine[Any, Any, None]]) -> int:
+    """Run a process until it is told to stop; `main` is cancelled then and cleans up after itself.
+
+    Returns the exit status: 2 for a setting that cannot be used.
+    """
+    if len(sys.argv) > 1:
+        print(f"usage: python -m {name}   (takes no arguments; docs/configuration.md lists the settings)", file=sys.stderr)
+        return 0 if sys.argv[1] in ("-h", "--help") else 2
+    try:
+        settings = read_settings(kind)
+        logs.configure(settings.log_format, settings.log_level)
+        asyncio.run(_until_stopped(main(settings)))
+    except SettingsError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2
+    log.info("stopped", process=name)
+    return 0
+
+
+async def _until_stopped(main: Coroutine[Any, Any, None]) -> None:
+    working = asyncio.create_task(main)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        working.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        await working
+    except asyncio.CancelledError:
+        if not stopped:
+            raise

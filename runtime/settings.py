@@ -1,0 +1,105 @@
+"""Settings, read once at start from the environment. The names are a contract; docs/configuration.md is checked against this.
+
+The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPORAL_* as in every Temporal SDK.
+"""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.durations import parse_duration
+from models.workflow_io import Limits, OperandTeardown
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def _duration(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    duration = parse_duration(value)
+    if duration < timedelta(seconds=1):
+        raise ValueError(f"{value!r} is shorter than a second")
+    return duration
+
+
+def _address(value: object) -> object:
+    host, colon, port = str(value).rpartition(":")
+    if value and not (colon and port.isdigit() and int(port) < 65536):
+        raise ValueError(f"{value!r} is not an address such as :8080 or 127.0.0.1:8080, or empty")
+    return value
+
+
+S = TypeVar("S", bound="Settings")
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Address = Annotated[str, BeforeValidator(_address)]
+
+
+class Settings(BaseSettings):
+    """What worker and trigger share."""
+
+    model_config = SettingsConfigDict(env_prefix="BTP_", frozen=True, extra="ignore")
+
+    task_queue: str = Field("btp-manager", min_length=1, description="Temporal task queue; one for each managed cluster.")
+    ready_timeout: Duration = Field(timedelta(minutes=5), description="From the applied chart until all of it is ready.")
+    hard_delete_timeout: Duration = Field(
+        timedelta(minutes=20), description="For all ServiceBindings and ServiceInstances together; then soft delete."
+    )
+    delete_request_timeout: Duration = Field(
+        timedelta(minutes=5), description="For what the chart installed to be deleted and seen gone."
+    )
+    resync_interval: Duration = Field(timedelta(minutes=15), description="How often every CR is looked at without any event.")
+    operand_teardown: OperandTeardown = Field(
+        OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
+    )
+    metrics_address: Address = Field(":8080", description="Where Prometheus reads /metrics; empty turns it off.")
+    health_address: Address = Field(":8081", description="Where probes read /healthz and /readyz; empty turns it off.")
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="`json`, one object a line; `console`, for people; `auto` looks for a terminal."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe level that is logged.")
+
+    def limits(self) -> Limits:
+        """The timeouts as workflows carry them in their input."""
+        return Limits(
+            ready_timeout=self.ready_timeout,
+            hard_delete_timeout=self.hard_delete_timeout,
+            delete_request_timeout=self.delete_request_timeout,
+        )
+
+
+class WorkerSettings(Settings):
+    """The worker's."""
+
+    chart_path: Path = Field(CHECKOUT / "chart" / "sap-btp-operator", description="The operand's Helm chart.")
+    operand_image: str = Field("", description="Overrides the operand's image; empty for the chart's.")
+
+
+class TriggerSettings(Settings):
+    """The trigger's: the same, on other ports, so that both run on one host."""
+
+    metrics_address: Address = Field(":8082", description="Where Prometheus reads /metrics; empty turns it off.")
+    health_address: Address = Field(":8083", description="Where probes read /healthz and /readyz; empty turns it off.")
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message is one sentence that names the variable and what it accepts."""
+
+
+def read_settings(kind: type[S]) -> S:
+    """Read the environment.
+
+    Raises:
+        SettingsError: a value is not accepted.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        problems = [f"BTP_{str(each['loc'][0]).upper()}: {_short(each['msg'])}" for each in error.errors()]
+        raise SettingsError("; ".join(problems)) from error
+
+
+def _short(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,88 @@
+"""What the trigger keeps of each object, and which changes of it are worth a look. Pure.
+
+Our own writes must not wake us, and neither must what others do to fields that are not ours. The API server keeps
+book of who set which field (metadata.managedFields, KEP-555). Whoever changes or removes a field of ours takes it out
+of our entry; our own apply moves our entry's time. So a smaller entry with the same time is somebody else's doing.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.names import FIELD_MANAGER
+from models.operators import Operator
+
+Object = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDigest:
+    """A BtpOperator as far as it concerns anybody: not its status, which only we write."""
+
+    operator: Operator = field(compare=False)
+    uid: str
+    generation: int
+    deleting: bool
+    metadata: str
+
+    @classmethod
+    def of(cls, obj: Object) -> "OperatorDigest":
+        operator, meta = Operator.from_object(obj), obj["metadata"]
+        # Bulky things that no decision needs are not kept.
+        operator = operator.model_copy(update={"status": None})
+        metadata = _hash([meta.get("labels"), meta.get("annotations")])
+        return cls(operator, operator.ref.uid, operator.generation, operator.deleting, metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceDigest:
+    """An object of which any change counts: it is not ours to write."""
+
+    version: str
+    deleting: bool
+
+    @classmethod
+    def of(cls, obj: Object) -> "PresenceDigest":
+        meta = obj["metadata"]
+        return cls(meta["resourceVersion"], bool(meta.get("deletionTimestamp")))
+
+
+@dataclass(frozen=True, slots=True)
+class ChartDigest:
+    """An object of the chart: which fields are ours, since when, and whether a Deployment is available."""
+
+    fields: str
+    since: str
+    deleting: bool
+    available: str
+
+    @classmethod
+    def of(cls, obj: Object) -> "ChartDigest":
+        meta = obj["metadata"]
+        ours = [
+            entry
+            for entry in meta.get("managedFields") or []
+            if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
+        ]
+        conditions = (obj.get("status") or {}).get("conditions") or []
+        return cls(
+            fields=_hash([entry.get("fieldsV1") for entry in ours]) if ours else "",
+            since=max((entry.get("time", "") for entry in ours), default=""),
+            deleting=bool(meta.get("deletionTimestamp")),
+            available=next((c["status"] for c in conditions if c.get("type") == "Available"), ""),
+        )
+
+    def is_news_after(self, before: "ChartDigest | None") -> bool:
+        """Whether somebody should look: our fields were touched, or the object goes, or availability changed."""
+        if before is None:
+            return False  # made by us, or found when the trigger started, and then every CR is looked at anyway
+        touched = self.fields != before.fields and self.since == before.since
+        lost = bool(before.fields) and not self.fields
+        flipped = bool(before.available) and self.available != before.available
+        return touched or lost or flipped or (self.deleting and not before.deleting)
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,103 @@
+"""Follows everything a BtpOperator depends on and says which CRs should be looked at."""
+
+import asyncio
+import time
+from typing import Any, Final
+
+from prometheus_client import Gauge
+
+from kube.client import Kube
+from kube.reflector import Change, Reflector, Source
+from kube.resources import BTP_OPERATORS, CHART_KINDS, DEPLOYMENTS, NAMESPACES, PRIORITY_CLASSES, SECRETS
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, MANAGED_SELECTOR
+from models.operators import Operator, OperatorRef, responsible
+from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest
+from trigger.nudges import Nudges
+
+DEAD_AFTER: Final = 600.0
+"""Seconds without a word from the API server, bookmarks included, after which the process asks to be restarted."""
+SILENCE: Final = Gauge("btp_watch_last_event_age_seconds", "Time since the API server last said anything", ("kind",))
+
+
+def sources() -> list[Source]:
+    """What is followed, apart from the CRs themselves."""
+    prerequisites = [
+        Source(SECRETS, PresenceDigest.of, KYMA_NAMESPACE, fields=f"metadata.name={CREDENTIALS_SECRET}"),
+        Source(NAMESPACES, PresenceDigest.of, fields=f"metadata.name={KYMA_NAMESPACE}"),
+        Source(PRIORITY_CLASSES, PresenceDigest.of),
+    ]
+    return prerequisites + [
+        Source(
+            kind,
+            ChartDigest.of,
+            # Only a Deployment's availability needs more than metadata.
+            metadata_only=kind is not DEPLOYMENTS,
+            # Secrets of other namespaces are none of our business; the chart's own are seen where it puts them.
+            namespace=KYMA_NAMESPACE if kind.namespaced else None,
+            labels=MANAGED_SELECTOR,
+        )
+        for kind in CHART_KINDS
+    ]
+
+
+class Watcher:
+    """All reflectors together, and the mapping from a change to the CRs it concerns."""
+
+    def __init__(self, kube: Kube, nudges: Nudges) -> None:
+        self._nudges = nudges
+        self._operators = Reflector(kube, Source(BTP_OPERATORS, OperatorDigest.of))
+        self._others = [Reflector(kube, source) for source in sources()]
+
+    async def run(self) -> None:
+        """Follow for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in (self._operators, *self._others):
+                tasks.create_task(self._follow(reflector))
+
+    def deleting(self, ref: OperatorRef) -> bool | None:
+        """Whether a CR is being deleted; None if it is gone."""
+        digest: OperatorDigest | None = self._operators.known.get((ref.namespace, ref.name))
+        return digest.deleting if digest is not None and digest.uid == ref.uid else None
+
+    def unsynced(self) -> str:
+        """What is not being followed right now; empty when all is well."""
+        away = [r.source.resource.kind for r in (self._operators, *self._others) if not r.synced]
+        return f"not following {', '.join(sorted(set(away)))}" if away else ""
+
+    def silent(self) -> str:
+        """Which kinds nothing was heard of for too long; empty when all is well."""
+        now = time.monotonic()
+        dead = []
+        for reflector in (self._operators, *self._others):
+            age = now - reflector.heard
+            SILENCE.labels(reflector.source.resource.kind).set(age)
+            # A server that refuses to talk is trouble of its own, and restarting would not mend it.
+            if age > DEAD_AFTER and not reflector.trouble:
+                dead.append(reflector.source.resource.kind)
+        return f"nothing heard of {', '.join(dead)}" if dead else ""
+
+    async def _follow(self, reflector: Reflector) -> None:
+        async for change in reflector.changes():
+            for operator in self._concerned(change):
+                self._nudges.add(operator.ref)
+
+    def _concerned(self, change: Change) -> list[Operator]:
+        """The CRs that a change concerns. One that is gone concerns all others: the next-oldest takes over."""
+        if change.source is self._operators.source:
+            if change.after is None or _made_again(change):
+                return self._known()
+            return [change.after.operator]
+        if isinstance(change.after, ChartDigest) and not change.after.is_news_after(change.before):
+            return []
+        # Before the first list of CRs is read there is nobody to tell; every CR is looked at right after it.
+        oldest = responsible(self._known())
+        return [oldest] if oldest else []
+
+    def _known(self) -> list[Operator]:
+        return [digest.operator for digest in self._operators.known.values()]
+
+
+def _made_again(change: Change) -> bool:
+    """Deleted and made again under the same name while nobody watched: one CR is gone and another has come."""
+    before: Any = change.before
+    return before is not None and before.uid != change.after.uid

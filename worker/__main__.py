@@ -1,0 +1,68 @@
+"""Builds every client once, wires activities and workflows, and serves the task queue until it is told to stop."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.catalogue import all_activities
+from activities.render import ChartRenderer
+from kube.client import Kube
+from runtime.connect import connect
+from runtime.pages import pages
+from runtime.process import run
+from runtime.settings import SettingsError, WorkerSettings
+from worker.schedule import ensure_resync
+from workflows.deprovision import DeprovisionWorkflow
+from workflows.provision import ProvisionWorkflow
+from workflows.resync import ResyncWorkflow
+
+WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow]
+log = structlog.get_logger(__name__)
+
+
+async def main(settings: WorkerSettings) -> None:
+    """The worker's whole life, until it is cancelled."""
+    renderer = ChartRenderer(settings.chart_path, settings.operand_image)
+    try:
+        renderer.check()
+        kube = await Kube.from_environment()
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    trouble = ["waiting for Temporal"]
+    try:
+        async with pages(settings.health_address, settings.metrics_address, lambda: "", lambda: "; ".join(trouble)):
+            client = await connect()
+            await ensure_resync(client, settings)
+            async with build_worker(client, kube, renderer, settings.task_queue):
+                trouble.clear()
+                log.info("serving", task_queue=settings.task_queue, cluster=kube.host)
+                await asyncio.Event().wait()
+    finally:
+        await kube.close()
+
+
+def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str) -> Worker:
+    """The Temporal worker with everything in it."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=all_activities(kube, renderer, client, task_queue),
+        # Workflow code imports only what is deterministic; importing it anew for every run would only cost time.
+        workflow_runner=SandboxedWorkflowRunner(
+            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
+        ),
+        # Cancellations travel with heartbeats: a deletion must not wait long for a chart apply to stop.
+        max_heartbeat_throttle_interval=timedelta(milliseconds=500),
+        default_heartbeat_throttle_interval=timedelta(milliseconds=500),
+        graceful_shutdown_timeout=timedelta(seconds=3),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run("worker", WorkerSettings, main))

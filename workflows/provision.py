@@ -1,0 +1,209 @@
+"""Have the operand in the cluster, ready, for the one BtpOperator that is responsible for it.
+
+Short-lived on purpose: it looks, does what is missing, says how it stands and ends. Events that come meanwhile mark it
+dirty, and one more pass follows however many came. A deletion stops whatever runs, waits until it has really stopped,
+and goes on as a DeprovisionWorkflow under the same id: nothing applies the chart while another hand deletes it.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.chart import ChartActivities
+    from activities.readiness import ReadinessActivities
+    from activities.responsibility import ResponsibilityActivities
+    from models.conditions import Reason
+    from models.durations import show_duration
+    from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
+    from models.workflow_io import (
+        Applied,
+        Assessment,
+        ChartInput,
+        Finding,
+        OperatorInput,
+        ProvisionOutcome,
+        ProvisionResult,
+        ReadyInput,
+        Standing,
+    )
+    from workflows.steps import LONG, QUICK, explain, said, set_status
+
+LONGEST_HISTORY: Final = 1500
+"""Events after which the next pass begins a new run: replays stay short however many events a CR gets."""
+GRACE: Final = timedelta(seconds=1)
+"""How long a wait for readiness may still end by itself when something changed: often it is that very change."""
+
+
+@workflow.defn(name=PROVISION_WORKFLOW)
+class ProvisionWorkflow:
+    """Run with the CR's one workflow id; signalled by whoever sees a change."""
+
+    @workflow.init
+    def __init__(self, input: OperatorInput) -> None:
+        self._ref = input.ref
+        self._limits = input.limits
+        self._dirty = False
+        self._deleting = False
+        self._ready_by: datetime | None = None
+        self._passes = 0
+        self._written = 0
+
+    @workflow.signal(name=LOOK_AGAIN)
+    def look_again(self) -> None:
+        """Something about the CR, its Secret or the operand may have changed. Carries no facts."""
+        self._dirty = True
+
+    @workflow.signal(name=DELETION_REQUESTED)
+    def deletion_requested(self) -> None:
+        """The CR is being deleted."""
+        self._deleting = True
+
+    @workflow.run
+    async def run(self, input: OperatorInput) -> ProvisionResult:
+        while True:
+            self._dirty = False
+            self._passes += 1
+            passing = asyncio.create_task(self._pass())
+            await workflow.wait_condition(lambda: passing.done() or self._deleting)
+            if self._deleting:
+                await _stop(passing)
+                workflow.continue_as_new(input, workflow=DEPROVISION_WORKFLOW)
+            result = await passing
+            if result is None:
+                continue  # something changed while readiness was waited for
+            if result.outcome is ProvisionOutcome.GONE or not self._dirty:
+                return result.model_copy(update={"passes": self._passes, "written": self._written})
+            if workflow.info().get_current_history_length() > LONGEST_HISTORY:
+                workflow.continue_as_new(input)
+
+    async def _pass(self) -> ProvisionResult | None:
+        """One look at everything, and whatever it asks for. None: look again at once."""
+        seen = await workflow.execute_local_activity_method(ResponsibilityActivities.assess, self._ref, **QUICK)
+        if seen.standing is Standing.GONE:
+            return ProvisionResult(outcome=ProvisionOutcome.GONE)
+        if seen.standing is Standing.DELETING:
+            self._deleting = True
+            return None
+        if seen.standing is Standing.SPARE:
+            return await self._stand_by(seen)
+        if not seen.claimed and not await self._claim():
+            return None
+        if seen.finding:
+            return await self._not_ready(seen.finding)
+        if seen.reason is Reason.RECONCILE_SUCCEEDED and await self._nothing_to_do():
+            return await self._ready()
+        return await self._provide(seen)
+
+    async def _stand_by(self, seen: Assessment) -> ProvisionResult:
+        """Another CR is responsible: say which, and hold nothing that could keep this one from being deleted."""
+        assert seen.finding is not None
+        if seen.claimed:
+            await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
+        await set_status(self._ref, seen.finding)
+        return ProvisionResult(
+            outcome=ProvisionOutcome.SPARE, reason=seen.finding.reason, message=seen.finding.message
+        )
+
+    async def _claim(self) -> bool:
+        return await workflow.execute_local_activity_method(ResponsibilityActivities.claim, self._ref, **QUICK)
+
+    async def _nothing_to_do(self) -> bool:
+        """A look at a CR that was Ready. Losing readiness is said before it is repaired."""
+        try:
+            survey = await workflow.execute_local_activity_method(
+                ChartActivities.survey, ChartInput(ref=self._ref), **QUICK
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return False  # applying meets the same trouble, and names it
+        if survey.drifted or survey.unready:
+            await self._say(Reason.PROCESSING, _sentence("changed: ", survey.drifted, "not ready: ", survey.unready))
+        return not survey.drifted and not survey.unready
+
+    async def _provide(self, seen: Assessment) -> ProvisionResult | None:
+        if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
+            await self._say(Reason.INITIALIZED, "applying the operand's chart")
+        try:
+            applied = await workflow.execute_activity_method(
+                ChartActivities.apply_chart,
+                ChartInput(ref=self._ref),
+                schedule_to_close_timeout=self._limits.ready_timeout,
+                start_to_close_timeout=timedelta(minutes=2),
+                summary="apply the chart: only what differs",
+                **LONG,
+            )
+            waited = await self._wait_ready(applied)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(error))
+            self._ready_by = None
+            return await self._not_ready(finding)
+        return await self._ready() if waited else None
+
+    async def _wait_ready(self, applied: Applied) -> bool:
+        """Wait until all is ready; False if something changed meanwhile and has to be looked at first."""
+        self._written += len(applied.written)
+        if self._ready_by is None or applied.written:
+            self._ready_by = workflow.now() + self._limits.ready_timeout
+        left = max(self._ready_by - workflow.now(), timedelta(seconds=1))
+        self._show(f"Waiting until everything is ready, at most {show_duration(left)} more")
+        waiting = workflow.start_activity_method(
+            ReadinessActivities.wait_ready,
+            ReadyInput(ref=self._ref, timeout=left),
+            schedule_to_close_timeout=left,
+            start_to_close_timeout=timedelta(minutes=1),
+            summary="wait until everything is ready",
+            **LONG,
+        )
+        await workflow.wait_condition(lambda: waiting.done() or self._dirty)
+        if not waiting.done():
+            try:
+                await workflow.wait_condition(waiting.done, timeout=GRACE)
+            except TimeoutError:
+                await _stop(waiting)
+                return False
+        await waiting
+        return True
+
+    async def _ready(self) -> ProvisionResult:
+        self._ready_by = None
+        await self._say(Reason.RECONCILE_SUCCEEDED, "the operand is installed and ready")
+        return ProvisionResult(outcome=ProvisionOutcome.READY, reason=Reason.RECONCILE_SUCCEEDED)
+
+    async def _not_ready(self, finding: Finding) -> ProvisionResult:
+        await self._say(finding.reason, finding.message)
+        return ProvisionResult(
+            outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message
+        )
+
+    async def _say(self, reason: Reason, message: str) -> None:
+        self._show(f"**{reason.value}**: {message}")
+        await set_status(self._ref, Finding(reason=reason, message=message))
+
+    def _show(self, markdown: str) -> None:
+        workflow.set_current_details(f"Pass {self._passes} for BtpOperator `{self._ref}`\n\n{markdown}")
+
+    def _too_late(self, error: ActivityError) -> str:
+        return f"not ready within {show_duration(self._limits.ready_timeout)}: {said(error)}"
+
+
+async def _stop(task: asyncio.Task[object] | asyncio.Future[object]) -> None:
+    """Cancel, and wait until the activity behind it has really stopped, however it ended."""
+    task.cancel()
+    try:
+        await task
+    except BaseException as error:
+        if not is_cancelled_exception(error) and not isinstance(error, ActivityError):
+            raise
+
+
+def _sentence(*parts: str | list[str]) -> str:
+    """Join pairs of a label and names, leaving out labels without names."""
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return "; ".join(f"{label}{', '.join(names)}" for label, names in pairs if names)

@@ -1,0 +1,77 @@
+"""How workflows call activities: the options that belong together, each with its reason."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.nudge import STATE_ATTRIBUTE
+    from activities.progress import STILL_WAITING
+    from activities.status import StatusActivities
+    from models.conditions import MEANING, Reason
+    from models.operators import OperatorRef
+    from models.workflow_io import Finding, StatusInput
+
+QUICK: Final[dict[str, Any]] = {
+    # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retried for
+    # as long as the API server is away.
+    "start_to_close_timeout": timedelta(seconds=20),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        maximum_interval=timedelta(seconds=10),
+        non_retryable_error_types=["Refused"],
+    ),
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+}
+
+LONG: Final[dict[str, Any]] = {
+    # Heartbeats twice a second: this long after the last one its worker counts as lost and the next attempt begins.
+    "heartbeat_timeout": timedelta(seconds=10),
+    # A cancelled activity may be in the middle of a write. Whoever cancels goes on only when it has really stopped.
+    "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), backoff_coefficient=2.0
+    ),
+}
+
+
+async def set_status(ref: OperatorRef, finding: Finding) -> None:
+    """Write the CR's condition, and show its state where workflows are listed."""
+    state = MEANING[finding.reason].state
+    workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
+    await workflow.execute_local_activity_method(
+        StatusActivities.set_status, StatusInput(ref=ref, finding=finding), **QUICK
+    )
+
+
+def explain(error: ActivityError) -> Finding | None:
+    """What a failed activity says about the cluster; its reason is None if it is not one of ours."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        if cause.type in set(Reason):
+            return Finding(reason=Reason(cause.type), message=cause.message)
+        return None
+    return None
+
+
+def said(error: ActivityError) -> str:
+    """The last words of a failed activity: its failure, or what it was waiting for when the time was over."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError):
+        last = cause.cause
+        if isinstance(last, ApplicationError):
+            return last.message
+        if cause.last_heartbeat_details:
+            return str(cause.last_heartbeat_details[0])
+    if isinstance(cause, ApplicationError):
+        return cause.message
+    return str(cause or error)
+
+
+def ran_out_of_time(error: ActivityError) -> bool:
+    """Whether the deadline ended it, rather than an error."""
+    cause = error.cause
+    return isinstance(cause, TimeoutError) or (isinstance(cause, ApplicationError) and cause.type == STILL_WAITING)
