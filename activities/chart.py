@@ -88,9 +88,7 @@ class ChartActivities:
             await self._check_priority_classes(items)
             written = await self._apply(items, credentials, progress)
             await self._forget_moved_credentials(items, credentials)
-            return Applied(
-                chart_version=self._renderer.version, written=written, unchanged=len(items) - len(written)
-            )
+            return Applied(chart_version=self._renderer.version, written=written, unchanged=len(items) - len(written))
 
     async def _credentials(self) -> Credentials:
         answer = await read_credentials(self._kube)
@@ -126,7 +124,7 @@ class ChartActivities:
 
     async def _check_priority_classes(self, items: list[Item]) -> None:
         """A missing PriorityClass stops pods from being made without a word on the Deployment's conditions."""
-        named = {_pod_spec(item.wanted).get("priorityClassName") for item in items} - {None, ""}
+        named = {str(_pod_spec(item.wanted).get("priorityClassName") or "") for item in items} - {""}
         for name in sorted(named):
             if await self._kube.find(PRIORITY_CLASSES, name) is None:
                 raise permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")

@@ -34,7 +34,7 @@ class HardDeleteActivities:
 
     @activity.defn
     async def hard_delete(self, input: HardDeleteInput) -> Removed:
-        """Return what this attempt saw go, once nothing is left; fail, naming what is left, when the attempt is over."""
+        """Return what this attempt saw go, once nothing is left; fail, naming what is left, when its time is over."""
         deadline = time.monotonic() + input.attempt.total_seconds()
         async with heartbeating() as progress:
             bindings = await _Removal(self._kube, SERVICE_BINDINGS, progress, deadline).run()

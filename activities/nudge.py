@@ -1,4 +1,4 @@
-"""Tells a CR's workflow to look again: starts it if it does not run, in one request, so there is no race between the two."""
+"""Tells a CR's workflow to look again, or starts it: one request, so there is no race between the two."""
 
 from dataclasses import dataclass
 from typing import Final

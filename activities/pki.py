@@ -59,9 +59,7 @@ def new_serving(ca: Pair, names: list[str], now: datetime.datetime) -> Pair:
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-    builder = builder.add_extension(
-        x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
@@ -72,9 +70,7 @@ def usable_ca(pair: Pair | None, now: datetime.datetime) -> bool:
     """Whether this pair can go on as the CA: readable, matching, a CA, and valid for a while."""
     try:
         certificate = _valid(pair, now)
-        return bool(
-            certificate and certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        )
+        return bool(certificate and certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
     except (ValueError, x509.ExtensionNotFound):
         return False
 

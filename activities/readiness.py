@@ -82,9 +82,8 @@ class ReadinessActivities:
             return ["the webhook certificates are not usable"]
         troubles = []
         for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-            for obj in (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items:
-                if trouble := untrusted_webhooks(obj, ca):
-                    troubles.append(f"{resource.named(obj)} {trouble}")
+            live = (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items
+            troubles += [f"{resource.named(obj)} {trouble}" for obj in live if (trouble := untrusted_webhooks(obj, ca))]
         return troubles
 
 

@@ -35,9 +35,7 @@ class ResponsibilityActivities:
         assert oldest is not None
         if oldest.ref.uid != ref.uid:
             finding = older_exists(oldest)
-            return Assessment(
-                standing=Standing.SPARE, finding=finding, claimed=me.holds_finalizer, reason=known
-            )
+            return Assessment(standing=Standing.SPARE, finding=finding, claimed=me.holds_finalizer, reason=known)
         credentials = await read_credentials(self._kube)
         return Assessment(
             standing=Standing.RESPONSIBLE,
@@ -60,7 +58,9 @@ class ResponsibilityActivities:
         if me.holds_finalizer:
             return True
         for rival in rivals(me, operators):
-            told = status_after(rival.status, Reason.OLDER_CR_EXISTS, older_exists(me).message, rival.generation, datetime.now(UTC))
+            told = status_after(
+                rival.status, Reason.OLDER_CR_EXISTS, older_exists(me).message, rival.generation, datetime.now(UTC)
+            )
             if told is not None:
                 await self._kube.merge(
                     BTP_OPERATORS,

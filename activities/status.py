@@ -27,7 +27,7 @@ class StatusActivities:
 
     @activity.defn
     async def set_status(self, input: StatusInput) -> bool:
-        """Write the finding unless the CR says so already. Returns whether it wrote; a CR that is gone is left alone."""
+        """Write the finding unless the CR says so already, or is gone. Returns whether it wrote."""
         ref, finding = input.ref, input.finding
         obj = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace)
         if obj is None or obj["metadata"]["uid"] != ref.uid:
@@ -49,7 +49,9 @@ class StatusActivities:
             return False
         before = ready_condition(obj.get("status"))
         if before.get("reason") != finding.reason.value:
-            await self.emit(obj, finding.reason.value, status["conditions"][0]["message"], MEANING[finding.reason].state)
+            await self.emit(
+                obj, finding.reason.value, status["conditions"][0]["message"], MEANING[finding.reason].state
+            )
             _show_state(ref, MEANING[finding.reason].state)
         log.info("status", cr=str(ref), state=status["state"], reason=finding.reason.value)
         return True

@@ -94,9 +94,7 @@ class TeardownActivities:
         found: list[Target] = []
         for namespace in namespaces:
             listing = await self._kube.list(resource, namespace, labels=MANAGED_SELECTOR, metadata_only=True)
-            found += [
-                (resource, namespace, obj["metadata"]["name"]) for obj in listing.items if written_by_us(obj)
-            ]
+            found += [(resource, namespace, obj["metadata"]["name"]) for obj in listing.items if written_by_us(obj)]
         return [target for target in found if target[2] != OWN_CRD]
 
     async def _delete(self, targets: list[Target]) -> int:
@@ -115,7 +113,9 @@ class TeardownActivities:
     async def _left(self, targets: list[Target]) -> list[Target]:
         """Which of the targets are still there: one list for each kind and namespace that has any."""
         places = {(kind, namespace) for kind, namespace, _ in targets}
-        there = {(kind, where, name) for kind, where in places for name in await self._names(kind, where, MANAGED_SELECTOR)}
+        there = {
+            (kind, where, name) for kind, where in places for name in await self._names(kind, where, MANAGED_SELECTOR)
+        }
         return [target for target in targets if target in there]
 
     async def _names(self, resource: Resource, namespace: str | None, labels: str) -> set[str]:

@@ -103,12 +103,12 @@ class Kube:
         metadata_only: bool = False,
     ) -> Listing:
         """All objects of a kind, read in pages. Paged objects are as they were when the first page was read."""
-        items: Objects = []
+        listing = Listing([], "")
         async for page, version in self.pages(
             resource, namespace, labels=labels, fields=fields, metadata_only=metadata_only
         ):
-            items += page
-        return Listing(items, version)
+            listing = Listing(listing.items + page, version)
+        return listing
 
     async def first_page(self, resource: Resource, size: int) -> Listing:
         """A few objects' metadata and how many more there are: counts without reading them all."""
@@ -200,7 +200,7 @@ class Kube:
         return True
 
     async def delete_collection(self, resource: Resource, namespace: str | None, *, labels: str = "") -> None:
-        """Ask for the deletion of every object there. The request may be cut off part-way: repeat until none is left."""
+        """Ask for the deletion of every object there. It may be cut off part-way: repeat until none is left."""
         await self._json(
             "deletecollection",
             resource,
@@ -321,5 +321,3 @@ def _decoded(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return None
-
-

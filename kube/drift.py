@@ -17,7 +17,8 @@ def drifted(wanted: Mapping[str, Any], live: Mapping[str, Any] | None) -> bool:
     annotations = live["metadata"].get("annotations") or {}
     if annotations.get(APPLIED_HASH_ANNOTATION) != wanted["metadata"]["annotations"][APPLIED_HASH_ANNOTATION]:
         return True
-    return not _covers(live, wanted)
+    # Items of a list carry neither apiVersion nor kind: the list does.
+    return not _covers(live, {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")})
 
 
 def _covers(live: Any, wanted: Any) -> bool:
@@ -30,6 +31,8 @@ def _covers(live: Any, wanted: Any) -> bool:
         )
     if isinstance(wanted, list):
         return (
-            isinstance(live, list) and len(live) == len(wanted) and all(_covers(a, b) for a, b in zip(live, wanted, strict=True))
+            isinstance(live, list)
+            and len(live) == len(wanted)
+            and all(_covers(a, b) for a, b in zip(live, wanted, strict=True))
         )
     return bool(live == wanted)

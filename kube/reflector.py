@@ -86,13 +86,14 @@ class Reflector:
         source = self.source
         version = ""
         seen: set[tuple[str, str]] = set()
-        async for page, version in self.kube.pages(
+        async for page, listed in self.kube.pages(
             source.resource,
             source.namespace,
             labels=source.labels,
             fields=source.fields,
             metadata_only=source.metadata_only,
         ):
+            version = listed
             self._hear()
             for obj in page:
                 seen.add(_key(obj))

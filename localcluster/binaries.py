@@ -71,7 +71,7 @@ def _build(name: str, target: Path) -> None:
             output = _follow(process, name, started)
         if process.returncode:
             raise RuntimeError(f"building {name} failed:\n{output[-2000:]}")
-        os.replace(built, target)  # atomic: two builds at once both end with a whole file
+        built.replace(target)  # atomic: two builds at once both end with a whole file
         _say(f"built {name} in {time.monotonic() - started:.0f} s")
 
 

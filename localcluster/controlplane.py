@@ -170,7 +170,9 @@ class ControlPlane:
     def _write_keys(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-        (self.folder / "sa.key").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain))
+        (self.folder / "sa.key").write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.TraditionalOpenSSL, plain)
+        )
         rows = [f"{token},{user},{user},system:masters" for user, token in self._tokens.items()]
         (self.folder / "tokens.csv").write_text("\n".join(rows))
 

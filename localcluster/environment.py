@@ -5,7 +5,6 @@ service instances, and must never do so in a cluster that somebody happens to ha
 """
 
 import os
-import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -128,5 +127,3 @@ class Environment:
             **self._settings,
         }
         return Manager(name, module, environment, self.cluster.folder)
-
-

@@ -87,9 +87,8 @@ def wait_until(true: Callable[[], bool], what: str, process: Process | None = No
 
 def answers(url: str) -> bool:
     """Whether a GET of this URL is answered with 200."""
-    with contextlib.suppress(urllib.error.URLError, OSError):
-        with urllib.request.urlopen(url, timeout=2) as response:
-            return bool(response.status == 200)
+    with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2) as response:
+        return bool(response.status == 200)
     return False
 
 

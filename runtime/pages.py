@@ -1,6 +1,6 @@
 """The HTTP pages of a process: /healthz and /readyz for probes, /metrics for Prometheus."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
@@ -46,12 +46,12 @@ async def _listen(runner: web.AppRunner, setting: str, address: str) -> None:
         raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from error
 
 
-def _probe(check: Check) -> Callable[[web.Request], "web.StreamResponse"]:
+def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         trouble = check()
         return web.Response(text=f"{trouble or 'ok'}\n", status=503 if trouble else 200)
 
-    return answer  # type: ignore[return-value]
+    return answer
 
 
 async def _metrics(_: web.Request) -> web.Response:

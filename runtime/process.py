@@ -21,7 +21,9 @@ def run(name: str, kind: type[S], main: Callable[[S], Coroutine[Any, Any, None]]
     Returns the exit status: 2 for a setting that cannot be used.
     """
     if len(sys.argv) > 1:
-        print(f"usage: python -m {name}   (takes no arguments; docs/configuration.md lists the settings)", file=sys.stderr)
+        print(
+            f"usage: python -m {name}   (takes no arguments; docs/configuration.md lists the settings)", file=sys.stderr
+        )
         return 0 if sys.argv[1] in ("-h", "--help") else 2
     try:
         settings = read_settings(kind)

@@ -1,4 +1,6 @@
-"""Settings, read once at start from the environment. The names are a contract; docs/configuration.md is checked against this.
+"""Settings, read once at start from the environment. Their names are a contract.
+
+docs/configuration.md is checked against the models here.
 
 The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPORAL_* as in every Temporal SDK.
 """
@@ -26,7 +28,7 @@ def _duration(value: object) -> object:
 
 
 def _address(value: object) -> object:
-    host, colon, port = str(value).rpartition(":")
+    _, colon, port = str(value).rpartition(":")
     if value and not (colon and port.isdigit() and int(port) < 65536):
         raise ValueError(f"{value!r} is not an address such as :8080 or 127.0.0.1:8080, or empty")
     return value
@@ -42,15 +44,21 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BTP_", frozen=True, extra="ignore")
 
-    task_queue: str = Field("btp-manager", min_length=1, description="Temporal task queue; one for each managed cluster.")
-    ready_timeout: Duration = Field(timedelta(minutes=5), description="From the applied chart until all of it is ready.")
+    task_queue: str = Field(
+        "btp-manager", min_length=1, description="Temporal task queue; one for each managed cluster."
+    )
+    ready_timeout: Duration = Field(
+        timedelta(minutes=5), description="From the applied chart until all of it is ready."
+    )
     hard_delete_timeout: Duration = Field(
         timedelta(minutes=20), description="For all ServiceBindings and ServiceInstances together; then soft delete."
     )
     delete_request_timeout: Duration = Field(
         timedelta(minutes=5), description="For what the chart installed to be deleted and seen gone."
     )
-    resync_interval: Duration = Field(timedelta(minutes=15), description="How often every CR is looked at without any event.")
+    resync_interval: Duration = Field(
+        timedelta(minutes=15), description="How often every CR is looked at without any event."
+    )
     operand_teardown: OperandTeardown = Field(
         OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
     )
@@ -59,7 +67,9 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, one object a line; `console`, for people; `auto` looks for a terminal."
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least severe level that is logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged."
+    )
 
     def limits(self) -> Limits:
         """The timeouts as workflows carry them in their input."""

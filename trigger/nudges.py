@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -13,6 +14,8 @@ from models.operators import OperatorRef
 
 AT_ONCE: Final = 8
 LONGEST_PAUSE: Final = 5.0
+SPACING: Final = 0.25
+"""Seconds between two nudges of one CR. The first goes out at once; a burst behind it becomes one more."""
 NUDGES: Final = Counter("btp_trigger_nudges", "Workflows started or signalled", ("result",))
 log = structlog.get_logger(__name__)
 
@@ -22,13 +25,15 @@ class Nudges:
 
     def __init__(self, deliver: Callable[[OperatorRef], Awaitable[None]]) -> None:
         self._deliver = deliver
-        self._waiting: set[OperatorRef] = set()
+        self._due: dict[OperatorRef, float] = {}
+        self._last: dict[OperatorRef, float] = {}
         self._some = asyncio.Event()
         self.trouble = ""
         """Why nudges cannot be delivered now; empty when they can."""
 
     def add(self, ref: OperatorRef) -> None:
-        self._waiting.add(ref)
+        """Have the CR looked at, soon."""
+        self._due.setdefault(ref, self._last.get(ref, -SPACING) + SPACING)
         self._some.set()
 
     async def run(self) -> None:
@@ -36,20 +41,27 @@ class Nudges:
         pause = 0.0
         while True:
             await self._some.wait()
-            self._some.clear()
-            batch, self._waiting = self._waiting, set()
-            failed = await self._send(batch)
-            if not failed:
-                if self.trouble:
-                    log.info("Temporal is back", delivered=len(batch))
-                self.trouble, pause = "", 0.0
+            now = time.monotonic()
+            batch = [ref for ref, due in self._due.items() if due <= now]
+            if not batch:
+                await asyncio.sleep(min(self._due.values()) - now)
                 continue
-            for ref in failed:
-                self.add(ref)
-            pause = min(max(pause * 2, 0.2), LONGEST_PAUSE)
-            await asyncio.sleep(random.uniform(pause / 2, pause))
+            for ref in batch:
+                del self._due[ref]
+            self._last = {ref: at for ref, at in self._last.items() if at > now - SPACING} | dict.fromkeys(batch, now)
+            if not self._due:
+                self._some.clear()
+            if failed := await self._send(batch):
+                for ref in failed:
+                    self.add(ref)
+                pause = min(max(pause * 2, 0.2), LONGEST_PAUSE)
+                await asyncio.sleep(random.uniform(pause / 2, pause))
+                continue
+            if self.trouble:
+                log.info("Temporal is back", delivered=len(batch))
+            self.trouble, pause = "", 0.0
 
-    async def _send(self, batch: set[OperatorRef]) -> list[OperatorRef]:
+    async def _send(self, batch: list[OperatorRef]) -> list[OperatorRef]:
         room = asyncio.Semaphore(AT_ONCE)
         failed: list[OperatorRef] = []
 

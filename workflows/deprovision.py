@@ -54,6 +54,7 @@ class DeprovisionWorkflow:
         self._removed = Removed()
         self._abandoned = SoftDeleteResult()
         self._gave_up = ""
+        self._operand_gone = False
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -95,7 +96,8 @@ class DeprovisionWorkflow:
                 await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._gave_up}")
             # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
             # or left by a hard delete that gave up, are let go. Usually there are none.
-            await self._remove_operand()
+            if not self._operand_gone:
+                await self._remove_operand()
             await self._soft_delete()
             await self._remove_resources()
         except ActivityError as error:
@@ -153,6 +155,7 @@ class DeprovisionWorkflow:
             summary="remove the operand's webhooks and Deployment",
             **LONG,
         )
+        self._operand_gone = True
 
     async def _soft_delete(self) -> None:
         self._abandoned = await workflow.execute_activity_method(

@@ -67,18 +67,23 @@ class ProvisionWorkflow:
         while True:
             self._dirty = False
             self._passes += 1
-            passing = asyncio.create_task(self._pass())
-            await workflow.wait_condition(lambda: passing.done() or self._deleting)
+            result = await self._until_deletion(asyncio.create_task(self._pass()))
             if self._deleting:
-                await _stop(passing)
-                workflow.continue_as_new(input, workflow=DEPROVISION_WORKFLOW)
-            result = await passing
+                workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
             if result is None:
                 continue  # something changed while readiness was waited for
             if result.outcome is ProvisionOutcome.GONE or not self._dirty:
                 return result.model_copy(update={"passes": self._passes, "written": self._written})
             if workflow.info().get_current_history_length() > LONGEST_HISTORY:
                 workflow.continue_as_new(input)
+
+    async def _until_deletion(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
+        """The pass's result; a deletion cuts it short, and is waited for until nothing of the pass runs any more."""
+        await workflow.wait_condition(lambda: passing.done() or self._deleting)
+        if not self._deleting:
+            return await passing
+        await _stop(passing)
+        return None
 
     async def _pass(self) -> ProvisionResult | None:
         """One look at everything, and whatever it asks for. None: look again at once."""
@@ -88,8 +93,8 @@ class ProvisionWorkflow:
         if seen.standing is Standing.DELETING:
             self._deleting = True
             return None
-        if seen.standing is Standing.SPARE:
-            return await self._stand_by(seen)
+        if seen.standing is Standing.SPARE and seen.finding:
+            return await self._stand_by(seen, seen.finding)
         if not seen.claimed and not await self._claim():
             return None
         if seen.finding:
@@ -98,15 +103,12 @@ class ProvisionWorkflow:
             return await self._ready()
         return await self._provide(seen)
 
-    async def _stand_by(self, seen: Assessment) -> ProvisionResult:
+    async def _stand_by(self, seen: Assessment, finding: Finding) -> ProvisionResult:
         """Another CR is responsible: say which, and hold nothing that could keep this one from being deleted."""
-        assert seen.finding is not None
         if seen.claimed:
             await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
-        await set_status(self._ref, seen.finding)
-        return ProvisionResult(
-            outcome=ProvisionOutcome.SPARE, reason=seen.finding.reason, message=seen.finding.message
-        )
+        await set_status(self._ref, finding)
+        return ProvisionResult(outcome=ProvisionOutcome.SPARE, reason=finding.reason, message=finding.message)
 
     async def _claim(self) -> bool:
         return await workflow.execute_local_activity_method(ResponsibilityActivities.claim, self._ref, **QUICK)
@@ -178,9 +180,7 @@ class ProvisionWorkflow:
 
     async def _not_ready(self, finding: Finding) -> ProvisionResult:
         await self._say(finding.reason, finding.message)
-        return ProvisionResult(
-            outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message
-        )
+        return ProvisionResult(outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message)
 
     async def _say(self, reason: Reason, message: str) -> None:
         self._show(f"**{reason.value}**: {message}")

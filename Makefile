@@ -1,0 +1,53 @@
+# Every target does its own set-up: a Python environment from uv.lock, and, once, the control plane's binaries.
+# uv is taken from PATH, or installed into a cache outside the checkout.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/btp-manager
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
+export UV
+RUN := $(UV) run --frozen --quiet
+
+.PHONY: help demo up down test lint format types check bench-provision bench-deprovision binaries
+
+help: ## say what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
+
+demo: $(UV) ## tell the whole story on a real control plane
+	@$(RUN) python -m localcluster.demo
+
+up: $(UV) ## start everything and keep it running
+	@$(RUN) python -m localcluster.up up
+
+down: $(UV) ## end what `make up` started
+	@$(RUN) python -m localcluster.up down
+
+test: binaries ## every test, on real servers
+	@$(RUN) pytest $(ARGS)
+
+binaries: $(UV)
+	@$(RUN) python -m localcluster.binaries
+
+check: lint types ## everything that needs no server
+
+lint: $(UV) ## style, imports, charts
+	@$(RUN) ruff format --check .
+	@$(RUN) ruff check .
+	@$(RUN) lint-imports
+
+types: $(UV) ## mypy --strict
+	@$(RUN) mypy
+
+format: $(UV) ## put the code into its shape
+	@$(RUN) ruff format .
+	@$(RUN) ruff check --fix .
+
+bench-provision: binaries ## how long until Ready, and where the time goes
+	@$(RUN) python -m benchmarks.provision $(ARGS)
+
+bench-deprovision: binaries ## how long a deletion takes, by number of objects
+	@$(RUN) python -m benchmarks.deprovision $(ARGS)
+
+$(CACHE)/uv-$(UV_VERSION)/bin/uv:
+	@echo "installing uv $(UV_VERSION) into $(CACHE) ..."
+	@python3 -m venv "$(CACHE)/uv-$(UV_VERSION)"
+	@"$(CACHE)/uv-$(UV_VERSION)/bin/pip" --quiet --disable-pip-version-check install uv==$(UV_VERSION)

@@ -1,0 +1,90 @@
+"""A person at the cluster: what one would do with kubectl. For the demo, tests and benchmarks."""
+
+import base64
+import contextlib
+import urllib.error
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kube.resources import CHART_KINDS
+from localcluster.controlplane import ControlPlane
+from models.names import API_GROUP, API_VERSION, CREDENTIALS_SECRET, KIND, KYMA_NAMESPACE, MANAGED_SELECTOR
+
+OPERATORS: Final = f"/apis/{API_GROUP}/{API_VERSION}"
+CREDENTIALS: Final = {
+    "clientid": "demo-client-id",
+    "clientsecret": "demo-client-secret",
+    "sm_url": "https://service-manager.example",
+    "tokenurl": "https://token.example",
+    "cluster_id": "demo-cluster",
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What `kubectl get btpoperators` shows."""
+
+    state: str
+    reason: str
+    message: str
+
+
+class Client:
+    """Synchronous and blunt, as a person is."""
+
+    def __init__(self, cluster: ControlPlane) -> None:
+        self._cluster = cluster
+
+    def create_operator(self, name: str, namespace: str = KYMA_NAMESPACE) -> dict[str, Any]:
+        body = {"apiVersion": f"{API_GROUP}/{API_VERSION}", "kind": KIND, "metadata": {"name": name}}
+        created: dict[str, Any] = self._cluster.request(
+            "POST", f"{OPERATORS}/namespaces/{namespace}/btpoperators", body
+        )
+        return created
+
+    def delete_operator(self, name: str, namespace: str = KYMA_NAMESPACE) -> None:
+        self.delete(f"{OPERATORS}/namespaces/{namespace}/btpoperators/{name}")
+
+    def status(self, name: str, namespace: str = KYMA_NAMESPACE) -> Status | None:
+        """The CR's status; None if the CR is gone, or nobody has looked at it yet."""
+        obj = self.get(f"{OPERATORS}/namespaces/{namespace}/btpoperators/{name}")
+        if not obj or not obj.get("status"):
+            return None
+        condition = (obj["status"].get("conditions") or [{}])[0]
+        return Status(obj["status"]["state"], condition.get("reason", ""), condition.get("message", ""))
+
+    def put_secret(
+        self, values: dict[str, str], name: str = CREDENTIALS_SECRET, namespace: str = KYMA_NAMESPACE
+    ) -> None:
+        """Make the Secret, or replace its data."""
+        collection = f"/api/v1/namespaces/{namespace}/secrets"
+        body = {
+            "metadata": {"name": name},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
+        }
+        with contextlib.suppress(urllib.error.HTTPError):
+            self._cluster.request("POST", collection, body)
+            return
+        self._cluster.request("PUT", f"{collection}/{name}", body)
+
+    def get(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self._cluster.request("GET", path)
+            return found
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def delete(self, path: str) -> None:
+        """Ask for a deletion; what is not there is fine."""
+        with contextlib.suppress(urllib.error.HTTPError):
+            self._cluster.request("DELETE", path)
+
+    def managed_objects(self) -> list[str]:
+        """Everything in the cluster that carries the manager's label."""
+        found = []
+        for kind in CHART_KINDS:
+            listing = self._cluster.request("GET", f"{kind.path()}?labelSelector={MANAGED_SELECTOR}")
+            found += [f"{kind.kind} {item['metadata']['name']}" for item in listing["items"]]
+        return found
