@@ -36,7 +36,7 @@ async def connect() -> Client:
     while True:
         try:
             client = await Client.connect(**config)
-            await _register_search_attributes(client)
+            await register_search_attributes(client)
             log.info("connected to Temporal", address=config["target_host"], namespace=client.namespace)
             return client
         except (RuntimeError, RPCError) as error:
@@ -47,7 +47,7 @@ async def connect() -> Client:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-async def _register_search_attributes(client: Client) -> None:
+async def register_search_attributes(client: Client) -> None:
     """Have our search attributes in the namespace; starting a workflow with an unknown one is refused."""
     listed = await client.operator_service.list_search_attributes(
         ListSearchAttributesRequest(namespace=client.namespace)

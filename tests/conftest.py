@@ -1,0 +1,122 @@
+"""Servers are started once for a session; a test gets a cleaned cluster and a task queue of its own."""
+
+import asyncio
+import contextlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.render import ChartRenderer
+from kube.client import Kube
+from localcluster.binaries import binary
+from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
+from localcluster.controlplane import CHECKOUT, ControlPlane
+from localcluster.environment import TemporalServer
+from models.operators import Operator, OperatorRef
+from runtime.connect import register_search_attributes
+from tests.cluster import remove_everything
+
+CHART = CHECKOUT / "chart" / "sap-btp-operator"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def helm_on_path() -> Iterator[None]:
+    """The built Helm comes first, as in the image."""
+    before = os.environ["PATH"]
+    os.environ["PATH"] = f"{binary('helm').parent}{os.pathsep}{before}"
+    yield
+    os.environ["PATH"] = before
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    with ControlPlane() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
+    server = TemporalServer(tmp_path_factory.mktemp("temporal"), ui=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def temporal(temporal_server: TemporalServer) -> Client:
+    client = await Client.connect(temporal_server.address, data_converter=pydantic_data_converter)
+    await register_search_attributes(client)
+    return client
+
+
+@pytest.fixture
+def task_queue() -> str:
+    return f"test-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+async def kube(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
+    """The cluster, with nothing in it that an earlier test left."""
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
+    client = await Kube.from_environment()
+    await remove_everything(client)
+    yield client
+    await remove_everything(client)
+    await client.close()
+
+
+@pytest.fixture
+def person(control_plane: ControlPlane, kube: Kube) -> Person:
+    """Somebody with kubectl."""
+    return Person(control_plane)
+
+
+@pytest.fixture
+def renderer() -> ChartRenderer:
+    return ChartRenderer(CHART)
+
+
+@pytest.fixture
+def ref(person: Person) -> OperatorRef:
+    """A BtpOperator that exists."""
+    return Operator.from_object(person.create_operator("btpoperator")).ref
+
+
+@pytest.fixture
+def credentials(person: Person) -> dict[str, str]:
+    """A good Secret sap-btp-manager that exists."""
+    person.put_secret(CREDENTIALS)
+    return CREDENTIALS
+
+
+Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
+
+
+@pytest.fixture
+def eventually() -> Eventually:
+    """Wait, with a limit, until something is so."""
+
+    async def wait(true: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not await true():
+                await asyncio.sleep(0.02)
+
+    return wait
+
+
+@pytest.fixture(autouse=True)
+async def no_task_left_behind() -> AsyncIterator[None]:
+    """A test that leaves an asyncio task running has lost something."""
+    before = asyncio.all_tasks()
+    yield
+    await asyncio.sleep(0)
+    left = {task for task in asyncio.all_tasks() - before if not task.done() and task is not asyncio.current_task()}
+    with contextlib.suppress(TimeoutError):
+        if left:
+            await asyncio.wait(left, timeout=1)
+    assert not [task for task in left if not task.done()]

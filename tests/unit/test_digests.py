@@ -1,0 +1,63 @@
+from typing import Any
+
+from trigger.digests import ChartDigest, OperatorDigest
+
+OURS = {"manager": "btp-manager", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:a": {}}}}
+
+
+def obj(*entries: dict[str, Any], available: str = "", **meta: object) -> dict[str, Any]:
+    conditions = [{"type": "Available", "status": available}] if available else []
+    return {
+        "metadata": {"name": "o", "managedFields": list(entries), **meta},
+        "status": {"conditions": conditions},
+    }
+
+
+def news(before: dict[str, Any] | None, after: dict[str, Any]) -> bool:
+    return ChartDigest.of(after).is_news_after(ChartDigest.of(before) if before else None)
+
+
+def test_our_own_writes_are_no_news() -> None:
+    later = OURS | {"time": "2026-01-01T00:00:05Z", "fieldsV1": {"f:data": {"f:a": {}, "f:b": {}}}}
+    assert not news(None, obj(OURS))
+    assert not news(obj(OURS), obj(later))
+
+
+def test_a_field_of_ours_that_somebody_took_or_removed_is_news() -> None:
+    assert news(obj(OURS), obj(OURS | {"fieldsV1": {"f:data": {}}}))
+    assert news(obj(OURS), obj({"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:data": {"f:a": {}}}}))
+
+
+def test_status_and_what_others_add_are_no_news() -> None:
+    status = {"manager": "controller", "operation": "Update", "subresource": "status", "fieldsV1": {"f:status": {}}}
+    theirs = {"manager": "kubectl", "operation": "Update", "fieldsV1": {"f:metadata": {"f:annotations": {}}}}
+    assert not news(obj(OURS), obj(OURS, status, theirs))
+
+
+def test_availability_lost_or_back_and_a_deletion_are_news() -> None:
+    assert news(obj(OURS, available="True"), obj(OURS, available="False"))
+    assert news(obj(OURS, available="False"), obj(OURS, available="True"))
+    assert news(obj(OURS), obj(OURS, deletionTimestamp="now"))
+
+
+def test_an_object_that_only_carries_our_label_is_never_news() -> None:
+    theirs = {"manager": "kubectl", "operation": "Update", "time": "t", "fieldsV1": {"f:data": {}}}
+    assert not news(None, obj(theirs))
+    assert not news(obj(theirs), obj(theirs | {"time": "u"}))
+
+
+def test_a_status_write_on_a_btpoperator_changes_nothing_of_its_digest() -> None:
+    def operator(**more: object) -> OperatorDigest:
+        meta = {
+            "name": "o",
+            "namespace": "n",
+            "uid": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "resourceVersion": "1",
+        }
+        return OperatorDigest.of({"metadata": {**meta, **more}})
+
+    assert operator() == operator(resourceVersion="2", finalizers=["operator.kyma-project.io/btp-manager"])
+    assert operator() != operator(labels={"a": "b"})
+    assert operator() != operator(deletionTimestamp="now")
+    assert operator() != operator(uid="2")

@@ -1,0 +1,57 @@
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localcluster.controlplane import CHECKOUT
+from models.durations import parse_duration, show_duration
+from runtime.settings import SettingsError, TriggerSettings, WorkerSettings, read_settings
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("20m", 1200), ("1h30m", 5400), ("1.5h", 5400), ("250ms", 0.25), ("1d", 86400)]
+)
+def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "20", "m", "-5m", "0s", "5 m", "20m!", "1h30"])
+def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 90s|longer than nothing"):
+        parse_duration(text)
+
+
+@given(st.integers(1, 10**6))
+def test_a_shown_duration_reads_back(seconds: int) -> None:
+    assert parse_duration(show_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("BTP_READY_TIMEOUT", "soon", "BTP_READY_TIMEOUT: 'soon' is not a duration such as 90s, 20m or 1h30m"),
+        ("BTP_OPERAND_TEARDOWN", "never", "BTP_OPERAND_TEARDOWN: Input should be 'first', 'last' or 'auto'"),
+        ("BTP_HEALTH_ADDRESS", "8081", "BTP_HEALTH_ADDRESS: '8081' is not an address such as :8080"),
+        ("BTP_LOG_LEVEL", "loud", "BTP_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as error:
+        read_settings(WorkerSettings)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [WorkerSettings, TriggerSettings])
+def test_the_page_on_configuration_names_every_setting_with_its_default(kind: type[WorkerSettings]) -> None:
+    page = (CHECKOUT / "docs" / "configuration.md").read_text()
+    for name, field in kind.model_fields.items():
+        default = field.default
+        shown = show_duration(default) if isinstance(default, timedelta) else str(default)
+        shown = shown.removeprefix(f"{CHECKOUT}/")
+        row = next((line for line in page.splitlines() if line.startswith(f"| `BTP_{name.upper()}`")), "")
+        assert row, f"docs/configuration.md does not name BTP_{name.upper()}"
+        assert shown in row and str(field.description) in row
