@@ -1,0 +1,320 @@
+"""The activities of provisioning, one by one, against a real API server."""
+
+import asyncio
+import base64
+import shutil
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.chart import ChartActivities
+from activities.readiness import ReadinessActivities
+from activities.render import ChartRenderer
+from activities.responsibility import ResponsibilityActivities
+from activities.status import StatusActivities
+from kube.client import REQUESTS, Kube
+from kube.resources import (
+    BTP_OPERATORS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    PRIORITY_CLASSES,
+    SECRETS,
+    SERVICES,
+    VALIDATING_WEBHOOKS,
+)
+from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
+from models.conditions import Reason, ready_condition
+from models.names import (
+    CA_SECRET,
+    FINALIZER,
+    KYMA_NAMESPACE,
+    OPERAND_CLUSTER_ID_SECRET,
+    OPERAND_CREDENTIALS_SECRET,
+    OPERAND_DEPLOYMENT,
+    WEBHOOK_CERT_SECRET,
+)
+from models.operators import Operator, OperatorRef
+from models.workflow_io import Applied, ChartInput, Finding, ReadyInput, Standing, StatusInput
+from tests.cluster import encoded, ensure_namespace
+from tests.conftest import CHART, Eventually
+
+ROLE = "sap-btp-operator-manager-role"
+CONFIG = "sap-btp-operator-config"
+
+
+class Steps:
+    """The activities, called as a worker would."""
+
+    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+        self.environment = ActivityEnvironment()
+        self.responsibility = ResponsibilityActivities(kube)
+        self.status = StatusActivities(kube)
+        self.chart = ChartActivities(kube, renderer)
+        self.readiness = ReadinessActivities(kube)
+
+    async def apply(self, ref: OperatorRef) -> Applied:
+        return await self.environment.run(self.chart.apply_chart, ChartInput(ref=ref))
+
+    async def wait_ready(self, ref: OperatorRef, seconds: float = 20) -> None:
+        await self.environment.run(
+            self.readiness.wait_ready, ReadyInput(ref=ref, timeout=timedelta(seconds=seconds))
+        )
+
+
+@pytest.fixture
+def steps(kube: Kube, renderer: ChartRenderer) -> Steps:
+    return Steps(kube, renderer)
+
+
+async def test_the_older_of_two_is_responsible_and_the_other_names_it(
+    steps: Steps, ref: OperatorRef, person: Person, credentials: dict[str, str]
+) -> None:
+    await asyncio.sleep(1.1)  # creation times have whole seconds
+    younger = Operator.from_object(person.create_operator("a-younger")).ref
+    assert (await steps.responsibility.assess(ref)).standing is Standing.RESPONSIBLE
+    spare = await steps.responsibility.assess(younger)
+    assert spare.standing is Standing.SPARE
+    assert spare.finding is not None and "kyma-system/btpoperator (since 2" in spare.finding.message
+    assert not await steps.responsibility.claim(younger)
+
+
+async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_finalizer(
+    steps: Steps, kube: Kube, person: Person
+) -> None:
+    for round_ in range(5):
+        made = [Operator.from_object(person.create_operator(f"{name}{round_}")).ref for name in "ba"]
+        results = await asyncio.gather(
+            *(steps.responsibility.claim(ref) for ref in made for _ in range(2)), return_exceptions=True
+        )
+        assert any(result is True for result in results)
+        operators = [Operator.from_object(obj) for obj in (await kube.list(BTP_OPERATORS)).items]
+        assert [operator.holds_finalizer for operator in operators].count(True) == 1
+        for operator in operators:
+            await kube.merge(
+                BTP_OPERATORS, operator.ref.name, operator.ref.namespace, {"metadata": {"finalizers": None}}
+            )
+            await kube.delete(BTP_OPERATORS, operator.ref.name, operator.ref.namespace)
+
+
+async def test_a_claim_that_was_decided_before_a_rival_came_does_not_hold(
+    steps: Steps, kube: Kube, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = Operator.from_object(person.create_operator("b")).ref
+    seen_alone = await steps.responsibility._operators()
+    early = Operator.from_object(person.create_operator("a")).ref
+    operators = await steps.responsibility._operators()
+    if operators[0].created != operators[1].created:
+        pytest.skip("the clock moved on to the next second between the two")
+    assert await steps.responsibility.claim(early)
+
+    async def stale() -> list[Operator]:
+        return seen_alone
+
+    monkeypatch.setattr(steps.responsibility, "_operators", stale)
+    with pytest.raises(Exception, match="409"):
+        await steps.responsibility.claim(late)
+    assert FINALIZER not in ((await kube.get(BTP_OPERATORS, "b", KYMA_NAMESPACE))["metadata"].get("finalizers") or [])
+
+
+async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": ["example.com/theirs"]}})
+    assert await steps.responsibility.claim(ref) and await steps.responsibility.claim(ref)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
+    await steps.responsibility.disclaim(ref)
+    await steps.responsibility.disclaim(ref)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
+
+
+async def test_a_status_is_written_once_and_an_event_tells_of_it(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    wanted = StatusInput(ref=ref, finding=Finding(reason=Reason.MISSING_SECRET, message="make one"))
+    assert await steps.status.set_status(wanted)
+    assert not await steps.status.set_status(wanted)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["status"]["state"] == "Error" and ready_condition(obj["status"])["message"] == "make one"
+    events = [event for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items if event["reason"] == "MissingSecret"]
+    assert [event["type"] for event in events] == ["Warning"]
+    assert events[0]["involvedObject"]["uid"] == ref.uid
+
+
+async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    other = ref.model_copy(update={"uid": "another-life"})
+    assert not await steps.status.set_status(StatusInput(ref=other, finding=Finding(reason=Reason.INITIALIZED)))
+    assert "status" not in await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+
+
+async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_sent(
+    steps: Steps, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    first = await steps.apply(ref)
+    assert len(first.written) == 14 and first.unchanged == 0
+    await steps.wait_ready(ref)
+    writes = writes_so_far()
+    second = await steps.apply(ref)
+    assert second.written == [] and second.unchanged == 14
+    survey = await steps.chart.survey(ChartInput(ref=ref))
+    assert survey.drifted == [] and survey.unready == []
+    assert writes_so_far() == writes
+
+
+async def test_drift_is_found_and_mended_and_what_others_added_stays(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    await kube.delete(CLUSTER_ROLES, ROLE)
+    await kube.merge(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE, {"data": {"CLUSTER_ID": "wrong", "THEIRS": "kept"}})
+    drifted = (await steps.chart.survey(ChartInput(ref=ref))).drifted
+    assert sorted(drifted) == [f"ClusterRole {ROLE}", f"ConfigMap {KYMA_NAMESPACE}/{CONFIG}"]
+    assert sorted((await steps.apply(ref)).written) == sorted(drifted)
+    data = (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]
+    assert data["CLUSTER_ID"] == CREDENTIALS["cluster_id"] and data["THEIRS"] == "kept"
+
+
+async def test_new_credentials_reach_the_operand_without_restarting_it(
+    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    person.put_secret(CREDENTIALS | {"clientsecret": "rotated"})
+    assert (await steps.apply(ref)).written == [f"Secret {KYMA_NAMESPACE}/{OPERAND_CREDENTIALS_SECRET}"]
+    data = (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE))["data"]
+    assert base64.b64decode(data["clientsecret"]) == b"rotated"
+
+
+async def test_another_cluster_id_restarts_the_operand_and_forgets_the_one_it_remembers(
+    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    person.put_secret({"INITIAL_CLUSTER_ID": CREDENTIALS["cluster_id"]}, name=OPERAND_CLUSTER_ID_SECRET)
+    person.put_secret(CREDENTIALS | {"cluster_id": "another"})
+    assert f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}" in (await steps.apply(ref)).written
+    assert await kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, KYMA_NAMESPACE) is None
+
+
+async def test_credentials_that_move_to_another_namespace_do_not_stay_behind(
+    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    elsewhere = await ensure_namespace(kube, "credentials-elsewhere")
+    await steps.apply(ref)
+    person.put_secret(CREDENTIALS | {"credentials_namespace": elsewhere})
+    await steps.apply(ref)
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere)
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
+
+
+async def test_certificates_are_kept_while_valid_and_made_again_when_broken(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    before = await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE)
+    await steps.apply(ref)
+    assert (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"] == before["data"]
+    await kube.merge(SECRETS, CA_SECRET, KYMA_NAMESPACE, {"data": {"ca.crt": encoded({"x": "junk"})["x"]}})
+    serving = await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE)
+    assert (await steps.chart.survey(ChartInput(ref=ref))).drifted == ["the webhook certificates"]
+    await steps.apply(ref)
+    assert (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"] != serving["data"]
+    after = (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"]["ca.crt"]
+    configuration = await kube.get(VALIDATING_WEBHOOKS, "sap-btp-operator-validating-webhook-configuration")
+    assert {hook["clientConfig"]["caBundle"] for hook in configuration["webhooks"]} == {after}
+
+
+async def test_a_missing_priority_class_is_named(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await kube.delete(PRIORITY_CLASSES, "kyma-system")
+    with pytest.raises(ApplicationError, match="PriorityClass kyma-system does not exist") as error:
+        await steps.apply(ref)
+    assert error.value.type == Reason.MISSING_PRIORITY_CLASS and error.value.non_retryable
+
+
+async def test_an_object_that_the_api_refuses_is_named(
+    kube: Kube, tmp_path: Path, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    services = chart / "templates" / "services.yaml"
+    services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
+    with pytest.raises(ApplicationError, match="Service kyma-system/sap-btp-operator-controller-manager-metr") as error:
+        await Steps(kube, ChartRenderer(chart)).apply(ref)
+    assert error.value.type == Reason.CHART_INSTALL_FAILED and "99999" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ fail (printf \"%v\" .Values) }}", "{{ .Values.no.such.value }}", "kind: [", "{{ unclosed"]
+)
+async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_secret(
+    kube: Kube, tmp_path: Path, person: Person, ref: OperatorRef, template: str
+) -> None:
+    canaries = {key: f"canary-{key}-value" for key in CREDENTIALS}
+    person.put_secret(canaries)
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    (chart / "templates" / "broken.yaml").write_text(template)
+    with pytest.raises(ApplicationError) as error:
+        await Steps(kube, ChartRenderer(chart)).apply(ref)
+    assert error.value.type == Reason.PREPARING_INSTALL_INFO_FAILED
+    text = str(error.value)
+    assert "does not render" in text and error.value.__cause__ is None
+    for value in [*canaries.values(), *encoded(canaries).values()]:
+        assert value not in text
+
+
+async def test_what_is_not_ready_is_named_until_it_is(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    await steps.wait_ready(ref)
+    stuck = {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}}}
+    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, stuck)
+    with pytest.raises(ApplicationError, match=OPERAND_DEPLOYMENT) as error:
+        await steps.wait_ready(ref, seconds=4)
+    assert "Unschedulable" in str(error.value) and not error.value.non_retryable
+    heal = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
+    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, heal)
+    await steps.wait_ready(ref)
+
+
+async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str], eventually: Eventually
+) -> None:
+    await steps.apply(ref)
+    await steps.wait_ready(ref)
+    name = "sap-btp-operator-validating-webhook-configuration"
+    configuration = await kube.get(VALIDATING_WEBHOOKS, name)
+    for hook in configuration["webhooks"]:
+        hook["clientConfig"]["caBundle"] = encoded({"x": "another"})["x"]
+    operations = [{"op": "replace", "path": "/webhooks", "value": configuration["webhooks"]}]
+    await kube.json_patch(VALIDATING_WEBHOOKS, name, None, operations)
+    survey = await steps.chart.survey(ChartInput(ref=ref))
+    assert survey.drifted == [f"ValidatingWebhookConfiguration {name}"]
+    assert "does not trust our CA: vservicebinding.kb.io, vserviceinstance.kb.io" in str(survey.unready)
+    await kube.merge(SERVICES, "sap-btp-operator-webhook-service", KYMA_NAMESPACE, {"spec": {"selector": {"no": "pod"}}})
+
+    async def noticed() -> bool:
+        return "has no ready endpoint" in str((await steps.chart.survey(ChartInput(ref=ref))).unready)
+
+    await eventually(noticed)
+
+
+def writes_so_far() -> float:
+    """Requests of this process that could have changed something."""
+    verbs = ("apply", "create", "patch", "delete", "deletecollection")
+    return sum(
+        sample.value
+        for metric in REQUESTS.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total") and sample.labels["verb"] in verbs
+    )

@@ -1,0 +1,181 @@
+"""The watcher against a real API server, with a list in place of Temporal."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import ActivityEnvironment
+
+from activities.chart import ChartActivities
+from activities.render import ChartRenderer
+from activities.responsibility import ResponsibilityActivities
+from activities.status import StatusActivities
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, PRIORITY_CLASSES, SECRETS
+from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
+from models.conditions import Reason
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
+from models.operators import OperatorRef
+from models.workflow_io import ChartInput, Finding, StatusInput
+from tests.conftest import Eventually
+from trigger.nudges import Nudges
+from trigger.watcher import Watcher
+
+
+class Observed:
+    """A running watcher and the nudges it sent."""
+
+    def __init__(self, kube: Kube) -> None:
+        self.refs: list[tuple[str, bool | None]] = []
+        self.down = False
+        self.nudges = Nudges(self._deliver)
+        self.watcher = Watcher(kube, self.nudges)
+
+    async def _deliver(self, ref: OperatorRef) -> None:
+        if self.down:
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        self.refs.append((ref.name, self.watcher.deleting(ref)))
+
+    async def settle(self) -> None:
+        """Wait until nothing more comes, and forget what came."""
+        await asyncio.sleep(0.8)
+        self.refs.clear()
+
+    async def said(self, *expected: tuple[str, bool | None]) -> None:
+        """What was nudged since `settle`, after a moment in which more could have come."""
+        async with asyncio.timeout(10):
+            while not set(expected) <= set(self.refs):
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.6)
+        assert set(self.refs) == set(expected)
+
+
+@pytest.fixture
+async def observed(kube: Kube) -> AsyncIterator[Observed]:
+    watch = Observed(kube)
+    tasks = [asyncio.create_task(watch.watcher.run()), asyncio.create_task(watch.nudges.run())]
+    while watch.watcher.unsynced():
+        await asyncio.sleep(0.02)
+    await watch.settle()
+    yield watch
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_new_a_changed_and_a_deleted_cr_are_each_named(observed: Observed, kube: Kube, person: Person) -> None:
+    person.create_operator("one")
+    await observed.said(("one", False))
+    await observed.settle()
+    await kube.merge(BTP_OPERATORS, "one", KYMA_NAMESPACE, {"metadata": {"labels": {"force-delete": "true"}}})
+    await observed.said(("one", False))
+    await kube.merge(BTP_OPERATORS, "one", KYMA_NAMESPACE, {"metadata": {"finalizers": ["example.com/held"]}})
+    await observed.settle()
+    person.delete_operator("one")
+    await observed.said(("one", True))
+
+
+async def test_when_a_cr_is_gone_all_others_are_named(observed: Observed, person: Person) -> None:
+    for name in ("one", "two", "three"):
+        person.create_operator(name)
+    await observed.settle()
+    person.delete_operator("two")
+    await observed.said(("one", False), ("three", False))
+
+
+async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, kube: Kube, ref: OperatorRef) -> None:
+    await observed.settle()
+    await ResponsibilityActivities(kube).claim(ref)
+    for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
+        await StatusActivities(kube).set_status(StatusInput(ref=ref, finding=Finding(reason=reason)))
+    await asyncio.sleep(0.8)
+    assert observed.refs == []
+
+
+async def test_every_prerequisite_that_appears_changes_or_goes_wakes_the_responsible_cr(
+    observed: Observed, kube: Kube, person: Person, ref: OperatorRef
+) -> None:
+    person.create_operator("z-spare")
+    await observed.settle()
+    person.put_secret(CREDENTIALS)
+    await observed.said(("btpoperator", False))
+    await observed.settle()
+    await kube.delete(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
+    await observed.said(("btpoperator", False))
+    await observed.settle()
+    person.put_secret(CREDENTIALS, name="another")
+    await kube.delete(SECRETS, "another", KYMA_NAMESPACE)
+    await asyncio.sleep(0.5)
+    assert observed.refs == []
+    await kube.delete(PRIORITY_CLASSES, "kyma-system")
+    await observed.said(("btpoperator", False))
+
+
+async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
+    observed: Observed,
+    kube: Kube,
+    renderer: ChartRenderer,
+    ref: OperatorRef,
+    credentials: dict[str, str],
+    eventually: Eventually,
+) -> None:
+    chart = ChartActivities(kube, renderer)
+    await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+
+    async def available() -> bool:
+        status = (await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)).get("status") or {}
+        return bool(status.get("availableReplicas"))
+
+    await eventually(available)
+    await observed.settle()
+    await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+    theirs = {"metadata": {"annotations": {"example.com/theirs": "1"}}}
+    await kube.merge(CLUSTER_ROLES, "sap-btp-operator-manager-role", None, theirs)
+    await asyncio.sleep(0.8)
+    assert observed.refs == []
+
+    await kube.delete(CLUSTER_ROLES, "sap-btp-operator-manager-role")
+    await observed.said(("btpoperator", False))
+    await observed.settle()
+    config = "sap-btp-operator-config"
+    await kube.json_patch(CONFIG_MAPS, config, KYMA_NAMESPACE, [{"op": "remove", "path": "/data/CLUSTER_ID"}])
+    await observed.said(("btpoperator", False))
+    await observed.settle()
+    await kube.merge(
+        DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, {"status": {"availableReplicas": 0}}, subresource="status"
+    )
+    await kube.merge(
+        DEPLOYMENTS,
+        OPERAND_DEPLOYMENT,
+        KYMA_NAMESPACE,
+        {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}, "strategy": {"type": "Recreate", "rollingUpdate": None}}},
+    )
+    await observed.said(("btpoperator", False))
+
+
+async def test_nudges_are_kept_while_temporal_is_away_and_delivered_once_after(
+    observed: Observed, person: Person
+) -> None:
+    observed.down = True
+    person.create_operator("one")
+    while not observed.nudges.trouble:
+        await asyncio.sleep(0.02)
+    person.put_secret(CREDENTIALS)
+    await asyncio.sleep(0.5)
+    observed.down = False
+    await observed.said(("one", False))
+    assert observed.refs == [("one", False)] and observed.nudges.trouble == ""
+
+
+async def test_a_burst_of_changes_becomes_few_nudges(observed: Observed, kube: Kube, ref: OperatorRef) -> None:
+    await observed.settle()
+    for number in range(100):
+        label = {"metadata": {"labels": {"n": str(number)}}}
+        await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, label)
+    await asyncio.sleep(0.8)
+    assert 1 <= len(observed.refs) < 20
