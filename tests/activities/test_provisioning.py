@@ -62,9 +62,7 @@ class Steps:
         return await self.environment.run(self.chart.apply_chart, ChartInput(ref=ref))
 
     async def wait_ready(self, ref: OperatorRef, seconds: float = 20) -> None:
-        await self.environment.run(
-            self.readiness.wait_ready, ReadyInput(ref=ref, timeout=timedelta(seconds=seconds))
-        )
+        await self.environment.run(self.readiness.wait_ready, ReadyInput(ref=ref, timeout=timedelta(seconds=seconds)))
 
 
 @pytest.fixture
@@ -135,9 +133,7 @@ async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
-async def test_a_status_is_written_once_and_an_event_tells_of_it(
-    steps: Steps, kube: Kube, ref: OperatorRef
-) -> None:
+async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
     wanted = StatusInput(ref=ref, finding=Finding(reason=Reason.MISSING_SECRET, message="make one"))
     assert await steps.status.set_status(wanted)
     assert not await steps.status.set_status(wanted)
@@ -253,7 +249,7 @@ async def test_an_object_that_the_api_refuses_is_named(
 
 
 @pytest.mark.parametrize(
-    "template", ["{{ fail (printf \"%v\" .Values) }}", "{{ .Values.no.such.value }}", "kind: [", "{{ unclosed"]
+    "template", ['{{ fail (printf "%v" .Values) }}', "{{ .Values.no.such.value }}", "kind: [", "{{ unclosed"]
 )
 async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_secret(
     kube: Kube, tmp_path: Path, person: Person, ref: OperatorRef, template: str
@@ -301,7 +297,9 @@ async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
     survey = await steps.chart.survey(ChartInput(ref=ref))
     assert survey.drifted == [f"ValidatingWebhookConfiguration {name}"]
     assert "does not trust our CA: vservicebinding.kb.io, vserviceinstance.kb.io" in str(survey.unready)
-    await kube.merge(SERVICES, "sap-btp-operator-webhook-service", KYMA_NAMESPACE, {"spec": {"selector": {"no": "pod"}}})
+    await kube.merge(
+        SERVICES, "sap-btp-operator-webhook-service", KYMA_NAMESPACE, {"spec": {"selector": {"no": "pod"}}}
+    )
 
     async def noticed() -> bool:
         return "has no ready endpoint" in str((await steps.chart.survey(ChartInput(ref=ref))).unready)

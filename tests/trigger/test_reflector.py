@@ -71,9 +71,12 @@ async def test_what_was_deleted_or_changed_while_away_is_found_by_the_next_list(
 
 async def test_a_watch_goes_on_from_the_last_version_and_bookmarks_count() -> None:
     bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "99"}}}
-    script = Script([], [{"type": "ADDED", "object": config_map("a", "1", "7")}], [bookmark], [
-        {"type": "DELETED", "object": config_map("a", "1", "100")}
-    ])
+    script = Script(
+        [],
+        [{"type": "ADDED", "object": config_map("a", "1", "7")}],
+        [bookmark],
+        [{"type": "DELETED", "object": config_map("a", "1", "100")}],
+    )
     assert await changes(script, 2) == [("a", None, "1"), ("a", "1", None)]
     assert script.watched_from[1:3] == ["7", "99"]
 
@@ -84,13 +87,17 @@ async def test_doubled_events_and_changes_that_do_not_matter_are_no_changes() ->
     assert await changes(script, 2) == [("a", None, "1"), ("a", "1", "2")]
 
 
-@pytest.mark.parametrize("error", [Unavailable("busy", status=429, retry_after=0.1), Unavailable("reset"), Expired("x")])
+@pytest.mark.parametrize(
+    "error", [Unavailable("busy", status=429, retry_after=0.1), Unavailable("reset"), Expired("x")]
+)
 async def test_after_any_trouble_it_lists_again(error: KubeError) -> None:
     assert await changes(Script(error, [config_map("a", "1")]), 1) == [("a", None, "1")]
 
 
 async def test_on_the_real_api_server_deletions_and_changes_arrive(kube: Kube) -> None:
-    reflector = Reflector(kube, Source(CONFIG_MAPS, digest, KYMA_NAMESPACE, fields="metadata.name=watched", metadata_only=False))
+    reflector = Reflector(
+        kube, Source(CONFIG_MAPS, digest, KYMA_NAMESPACE, fields="metadata.name=watched", metadata_only=False)
+    )
     seen: list[Change] = []
 
     async def follow() -> None:

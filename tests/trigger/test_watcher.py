@@ -153,7 +153,12 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
         DEPLOYMENTS,
         OPERAND_DEPLOYMENT,
         KYMA_NAMESPACE,
-        {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}, "strategy": {"type": "Recreate", "rollingUpdate": None}}},
+        {
+            "spec": {
+                "template": {"spec": {"nodeSelector": {"no": "such-node"}}},
+                "strategy": {"type": "Recreate", "rollingUpdate": None},
+            }
+        },
     )
     await observed.said(("btpoperator", False))
 

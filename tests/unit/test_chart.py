@@ -134,5 +134,7 @@ async def test_restricted_to_namespaces_the_operand_gets_no_cluster_wide_binding
     rendered = await ChartRenderer(CHART).render(values(allow_cluster_access=False, allowed_namespaces=["a", "b"]))
     kinds = [obj["kind"] for obj in rendered]
     assert "ClusterRoleBinding" not in kinds
-    bound = {obj["metadata"]["namespace"] for obj in rendered if obj["metadata"]["name"].endswith("manager-rolebinding")}
+    bound = {
+        obj["metadata"]["namespace"] for obj in rendered if obj["metadata"]["name"].endswith("manager-rolebinding")
+    }
     assert bound == {"a", "b", "kyma-system"}

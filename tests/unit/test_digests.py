@@ -2,7 +2,12 @@ from typing import Any
 
 from trigger.digests import ChartDigest, OperatorDigest
 
-OURS = {"manager": "btp-manager", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:data": {"f:a": {}}}}
+OURS = {
+    "manager": "btp-manager",
+    "operation": "Apply",
+    "time": "2026-01-01T00:00:00Z",
+    "fieldsV1": {"f:data": {"f:a": {}}},
+}
 
 
 def obj(*entries: dict[str, Any], available: str = "", **meta: object) -> dict[str, Any]:

@@ -20,7 +20,12 @@ def wanted() -> dict[str, Any]:
 
 def live(**data: object) -> dict[str, Any]:
     obj = wanted()
-    obj["metadata"] = {**obj["metadata"], "uid": "1", "resourceVersion": "5", "labels": {**obj["metadata"]["labels"], "x": "y"}}
+    obj["metadata"] = {
+        **obj["metadata"],
+        "uid": "1",
+        "resourceVersion": "5",
+        "labels": {**obj["metadata"]["labels"], "x": "y"},
+    }
     obj["data"] = {**obj["data"], **data}
     return obj
 

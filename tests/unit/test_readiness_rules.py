@@ -33,7 +33,10 @@ def test_a_deployment_with_all_its_pods_is_ready() -> None:
         (deployment(readyReplicas=0), "0 of 1 pods are available"),
         (deployment([AVAILABLE, PROGRESSED | {"reason": "ReplicaSetUpdated"}]), "not counted as available"),
         (deployment([{"type": "Available", "status": "False", "message": "none"}]), "is not available: none"),
-        (deployment([PROGRESSED | {"reason": "ProgressDeadlineExceeded", "message": "stuck"}]), "no progress in time: stuck"),
+        (
+            deployment([PROGRESSED | {"reason": "ProgressDeadlineExceeded", "message": "stuck"}]),
+            "no progress in time: stuck",
+        ),
         (deployment([{"type": "ReplicaFailure", "status": "True", "message": "quota"}]), "cannot create pods: quota"),
         ({"metadata": {"name": "d", "generation": 1}, "spec": {}}, "not observed by its controller"),
         ({"metadata": {"name": "d", "deletionTimestamp": "now"}, "spec": {}}, "is being deleted"),

@@ -24,7 +24,9 @@ def operators(draw: st.DrawFn) -> list[Operator]:
 
 
 @given(operators(), st.randoms())
-def test_exactly_one_is_responsible_in_whatever_order_they_are_seen(found: list[Operator], chance: st.DataObject) -> None:
+def test_exactly_one_is_responsible_in_whatever_order_they_are_seen(
+    found: list[Operator], chance: st.DataObject
+) -> None:
     shuffled = list(found)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     assert responsible(found) == responsible(shuffled)

@@ -1,0 +1,147 @@
+"""What DeprovisionWorkflow decides. The twenty minutes pass in no time on Temporal's time-skipping server."""
+
+import sys
+import uuid
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import WorkflowFailureError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+
+from activities.nudge import SEARCH_ATTRIBUTES
+from models.conditions import Reason
+from models.workflow_io import DeletionMode, DeprovisionResult, OperandTeardown, ReleaseKind
+from tests.workflows.world import World, an_input, refused, serving
+from workflows.deprovision import DeprovisionWorkflow
+
+
+@pytest.fixture
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A server whose clock jumps while everybody waits. Each test has its own, for the clock is shared."""
+    server = Path(sys.executable).parent / "temporal-test-server"
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(server), data_converter=pydantic_data_converter
+    )
+    async with environment:
+        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+        attributes = {key.name: keyword for key in SEARCH_ATTRIBUTES}
+        await environment.client.operator_service.add_search_attributes(
+            AddSearchAttributesRequest(search_attributes=attributes)
+        )
+        yield environment
+
+
+async def run(
+    environment: WorkflowEnvironment,
+    world: World,
+    teardown: OperandTeardown = OperandTeardown.AUTO,
+    **limits: timedelta,
+) -> DeprovisionResult:
+    async with serving(environment.client, world) as task_queue:
+        return await environment.client.execute_workflow(
+            DeprovisionWorkflow.run, an_input(teardown, **limits), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+
+
+async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=3)
+    result = await run(skipping, world)
+    assert (result.mode, result.removed.instances, result.abandoned_total) == (DeletionMode.HARD, 3, 0)
+    assert world.diary == ["hard delete", "remove operand", "soft delete", "remove resources", "disclaim"]
+    assert Reason.SOFT_DELETING not in world.reasons
+
+
+async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_before(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=3, instances_go=False)
+    result = await run(skipping, world)
+    assert 19 * 60 <= result.seconds <= 20 * 60 + 5  # attempts are a minute apart here
+    assert result.mode is DeletionMode.SOFT and result.abandoned_total == 3
+    assert [entry.name for entry in result.abandoned] == ["a"]
+    assert "not done within 20m" in result.hard_delete_ended and "ns/a" in result.hard_delete_ended
+    assert world.diary[-4:] == ["remove operand", "soft delete", "remove resources", "disclaim"]
+    assert world.reasons[-1] is Reason.SOFT_DELETING
+
+
+async def test_a_shorter_budget_is_kept_too(skipping: WorkflowEnvironment) -> None:
+    result = await run(skipping, World(instances=1, instances_go=False), hard_delete_timeout=timedelta(minutes=3))
+    assert 2 * 60 <= result.seconds <= 3 * 60 + 5
+
+
+async def test_while_it_waits_the_status_says_what_for_and_how_long_at_most(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=3, instances_go=False)
+    await run(skipping, world)
+    told = [message for message in world.messages if "soft delete follows in" in message]
+    assert told[0].startswith(
+        "0 ServiceBindings and 3 ServiceInstances left: ServiceInstance ns/a; soft delete follows"
+    )
+    assert len(told) > 10 and len(set(told)) == len(told)
+
+
+async def test_an_error_for_good_ends_hard_delete_at_once(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=2, hard_delete_fails=refused(Reason.RESOURCE_REMOVAL_FAILED, "forbidden"))
+    result = await run(skipping, world)
+    assert result.seconds < 60
+    assert (result.mode, result.hard_delete_ended) == (DeletionMode.SOFT, "forbidden")
+
+
+async def test_a_passing_error_is_tried_again_within_the_budget(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=2, hard_delete_fails=ApplicationError("the API server is away", type="Unavailable"))
+    result = await run(skipping, world, hard_delete_timeout=timedelta(minutes=2))
+    assert world.diary.count("hard delete") > 10
+    assert result.mode is DeletionMode.SOFT and "the API server is away" in result.hard_delete_ended
+
+
+@pytest.mark.parametrize(
+    ("teardown", "instances", "first"),
+    [
+        (OperandTeardown.FIRST, 2, "remove operand"),
+        (OperandTeardown.LAST, 0, "remove operand"),
+        (OperandTeardown.LAST, 2, "hard delete"),
+        (OperandTeardown.AUTO, 0, "remove operand"),
+        (OperandTeardown.AUTO, 2, "hard delete"),
+    ],
+)
+async def test_the_operand_goes_when_the_policy_says(
+    skipping: WorkflowEnvironment, teardown: OperandTeardown, instances: int, first: str
+) -> None:
+    world = World(instances=instances)
+    await run(skipping, world, teardown)
+    assert world.diary[0] == first and world.diary.count("remove operand") == 1
+
+
+async def test_what_cannot_be_removed_for_good_is_named_and_fails_the_workflow(skipping: WorkflowEnvironment) -> None:
+    world = World(removal_fails=refused(Reason.RESOURCE_REMOVAL_FAILED, "CustomResourceDefinition c: forbidden"))
+    with pytest.raises(WorkflowFailureError) as error:
+        await run(skipping, world)
+    assert isinstance(error.value.cause, ApplicationError)
+    assert error.value.cause.type == Reason.RESOURCE_REMOVAL_FAILED
+    assert world.reasons[-1] is Reason.RESOURCE_REMOVAL_FAILED
+    assert world.messages[-1] == "CustomResourceDefinition c: forbidden"
+    assert "disclaim" not in world.diary
+
+
+@pytest.mark.parametrize("kind", [ReleaseKind.GONE, ReleaseKind.ALIVE])
+async def test_nothing_is_touched_for_a_cr_that_is_gone_or_alive(
+    skipping: WorkflowEnvironment, kind: ReleaseKind
+) -> None:
+    world = World(release=kind, instances=2)
+    result = await run(skipping, world)
+    assert result.outcome is kind and world.diary == [] and world.reasons == []
+
+
+async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnvironment) -> None:
+    world = World(release=ReleaseKind.LET_GO, instances=2)
+    await run(skipping, world)
+    assert world.diary == ["disclaim"] and world.instances == 2
+
+
+def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:
+    assert {key.name for key in SEARCH_ATTRIBUTES} == {*("BtpOperatorState", "BtpOperatorNamespace", "BtpOperatorName")}

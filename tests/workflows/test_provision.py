@@ -1,0 +1,194 @@
+"""What ProvisionWorkflow decides, on Temporal's dev server: signals and continue-as-new need the real one."""
+
+import asyncio
+import uuid
+from datetime import timedelta
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy
+
+from activities.nudge import Nudger, workflow_id
+from models.conditions import Reason
+from models.names import DELETION_REQUESTED, LOOK_AGAIN
+from models.workflow_io import (
+    Assessment,
+    DeletionMode,
+    Finding,
+    Limits,
+    OperandTeardown,
+    ProvisionOutcome,
+    ProvisionResult,
+    ReleaseKind,
+    Standing,
+    Survey,
+)
+from tests.workflows.world import REF, World, an_input, refused, serving
+from workflows.deprovision import DeprovisionWorkflow
+from workflows.provision import ProvisionWorkflow
+
+Handle = WorkflowHandle[ProvisionWorkflow, ProvisionResult]
+
+
+async def start(client: Client, task_queue: str, **limits: timedelta) -> Handle:
+    return await client.start_workflow(
+        ProvisionWorkflow.run, an_input(**limits), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+    )
+
+
+async def run(client: Client, world: World, **limits: timedelta) -> ProvisionResult:
+    async with serving(client, world) as task_queue:
+        return await (await start(client, task_queue, **limits)).result()
+
+
+async def test_all_well_ends_in_ready(temporal: Client) -> None:
+    world = World()
+    result = await run(temporal, world)
+    assert result.outcome is ProvisionOutcome.READY and result.passes == 1 and result.written == 1
+    assert world.reasons == [Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED]
+    assert world.diary == ["assess", "apply", "wait"]
+
+
+async def test_a_cr_without_our_finalizer_gets_it_before_anything_is_applied(temporal: Client) -> None:
+    world = World(assessment=Assessment(standing=Standing.RESPONSIBLE))
+    await run(temporal, world)
+    assert world.diary == ["assess", "claim", "apply", "wait"]
+
+
+async def test_a_ready_cr_whose_cluster_is_unchanged_is_only_looked_at(temporal: Client) -> None:
+    world = World()
+    world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
+    result = await run(temporal, world)
+    assert world.diary == ["assess", "survey"] and result.written == 0
+
+
+async def test_a_ready_cr_that_lost_something_says_so_before_it_is_mended(temporal: Client) -> None:
+    world = World(survey_says=Survey(drifted=["ClusterRole r"], unready=["Deployment d is not available"]))
+    world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
+    await run(temporal, world)
+    assert world.reasons == [Reason.PROCESSING, Reason.RECONCILE_SUCCEEDED]
+    assert world.messages[0] == "changed: ClusterRole r; not ready: Deployment d is not available"
+
+
+async def test_a_finding_becomes_the_condition_and_nothing_is_applied(temporal: Client) -> None:
+    finding = Finding(reason=Reason.INVALID_SECRET, message="missing keys: tokenurl")
+    world = World(assessment=Assessment(standing=Standing.RESPONSIBLE, claimed=True, finding=finding))
+    result = await run(temporal, world)
+    assert (result.outcome, result.reason) == (ProvisionOutcome.NOT_READY, Reason.INVALID_SECRET)
+    assert world.reasons == [Reason.INVALID_SECRET] and "apply" not in world.diary
+
+
+async def test_a_spare_cr_names_the_responsible_one_and_holds_no_finalizer(temporal: Client) -> None:
+    finding = Finding(reason=Reason.OLDER_CR_EXISTS, message="another is responsible")
+    world = World(assessment=Assessment(standing=Standing.SPARE, claimed=True, finding=finding))
+    result = await run(temporal, world)
+    assert result.outcome is ProvisionOutcome.SPARE
+    assert world.diary == ["assess", "disclaim"] and world.reasons == [Reason.OLDER_CR_EXISTS]
+
+
+async def test_a_cr_that_is_gone_ends_it_without_a_word(temporal: Client) -> None:
+    world = World(assessment=Assessment(standing=Standing.GONE))
+    assert (await run(temporal, world)).outcome is ProvisionOutcome.GONE
+    assert world.reasons == []
+
+
+@pytest.mark.parametrize("reason", [Reason.CHART_INSTALL_FAILED, Reason.MISSING_PRIORITY_CLASS, Reason.MISSING_SECRET])
+async def test_what_is_refused_for_good_becomes_the_condition_at_once(temporal: Client, reason: Reason) -> None:
+    world = World(apply_fails=refused(reason, "Service s: refused"))
+    result = await run(temporal, world)
+    assert (result.outcome, result.reason, result.message) == (ProvisionOutcome.NOT_READY, reason, "Service s: refused")
+
+
+async def test_what_is_not_ready_in_time_is_named(temporal: Client) -> None:
+    result = await run(temporal, World(ready=False), ready_timeout=timedelta(seconds=2))
+    assert result.reason is Reason.PROVISIONING_FAILED
+    assert result.message == "not ready within 2s: Deployment kyma-system/operand: 0 of 1 pods are available"
+
+
+async def test_events_during_a_pass_lead_to_one_more_pass_however_many(temporal: Client) -> None:
+    world = World(let_apply_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        await world.applying.wait()
+        for _ in range(20):
+            await handle.signal(LOOK_AGAIN)
+        assert world.let_apply_end
+        world.let_apply_end.set()
+        result = await handle.result()
+    assert result.passes == 2 and world.diary.count("apply") == 2
+
+
+async def test_a_change_while_readiness_is_waited_for_is_looked_at_without_waiting_longer(temporal: Client) -> None:
+    world = World(ready=False)
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        while "wait" not in world.diary:
+            await asyncio.sleep(0.02)
+        world.ready = True
+        await handle.signal(LOOK_AGAIN)
+        result = await asyncio.wait_for(handle.result(), 15)
+    assert result.outcome is ProvisionOutcome.READY and result.passes == 2
+
+
+async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(temporal: Client) -> None:
+    world = World(let_apply_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        await world.applying.wait()
+        await handle.signal(DELETION_REQUESTED)
+        latest = await temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id).result()
+    assert world.diary[-1] == "disclaim"
+    assert world.diary.index("apply stopped") < world.diary.index("remove operand")
+    assert latest.mode is DeletionMode.HARD
+
+
+async def test_a_cr_found_deleting_goes_on_as_a_deprovisioning_under_the_same_id(temporal: Client) -> None:
+    world = World(assessment=Assessment(standing=Standing.DELETING, claimed=True))
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        await temporal.get_workflow_handle(handle.id).result()
+        last = await temporal.get_workflow_handle(handle.id).describe()
+    assert last.workflow_type == "DeprovisionWorkflow" and last.status is WorkflowExecutionStatus.COMPLETED
+    assert "apply" not in world.diary and world.diary[-1] == "disclaim"
+
+
+async def test_nudges_of_both_kinds_meet_in_one_workflow(temporal: Client) -> None:
+    world = World(let_apply_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        nudger = Nudger(temporal, task_queue, Limits(), OperandTeardown.AUTO)
+        await asyncio.gather(*(nudger.nudge(REF, deleting=False) for _ in range(5)))
+        await world.applying.wait()
+        world.release = ReleaseKind.DEPROVISION
+        await asyncio.gather(*(nudger.nudge(REF, deleting=bool(number % 2)) for number in range(6)))
+        handle = temporal.get_workflow_handle(workflow_id(REF, task_queue))
+        await handle.result()
+        runs = [run async for run in temporal.list_workflows(f'WorkflowId = "{handle.id}"')]
+    assert world.diary.count("apply") == 1 and world.diary.count("remove resources") >= 1
+    assert WorkflowExecutionStatus.FAILED not in {run.status for run in runs}
+
+
+async def test_the_workflow_id_is_the_crs_own_and_prefixed_in_a_fleet(temporal: Client) -> None:
+    assert workflow_id(REF, "btp-manager") == "btpoperator/kyma-system/btpoperator/0000-1111"
+    assert workflow_id(REF, "cluster-7") == "cluster-7/btpoperator/kyma-system/btpoperator/0000-1111"
+
+
+async def test_a_hammered_cr_goes_on_in_new_runs_and_its_history_stays_short(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.provision.LONGEST_HISTORY", 40)
+    world = World()
+    world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        for _ in range(60):
+            await temporal.start_workflow(
+                ProvisionWorkflow.run,
+                an_input(),
+                id=handle.id,
+                task_queue=task_queue,
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                start_signal=LOOK_AGAIN,
+            )
+        await temporal.get_workflow_handle(handle.id).result()
+        lengths = [run.history_length async for run in temporal.list_workflows(f'WorkflowId = "{handle.id}"')]
+    assert max(length or 0 for length in lengths) < 120
