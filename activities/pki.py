@@ -99,7 +99,7 @@ def _valid(pair: Pair | None, now: datetime.datetime) -> x509.Certificate | None
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: CertificatePublicKeyTypes,
     now: datetime.datetime,
     lifetime: datetime.timedelta,
 ) -> x509.CertificateBuilder:

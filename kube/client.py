@@ -7,6 +7,7 @@ memory than the request itself, and this manager mostly hands objects through.
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 
 REQUESTS: Final = Counter("btp_kube_requests", "Requests to the Kubernetes API", ("verb", "kind", "code"))
+SECONDS: Final = Counter("btp_kube_request_seconds", "Time spent in requests, watches apart", ("verb",))
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ class Kube:
         if query := {key: value for key, value in (query or {}).items() if value}:
             url += "?" + urlencode(query)
         doing = f"{verb} {path.rsplit('/v1', 1)[-1].lstrip('/') or resource.plural}"
-        code = "none"
+        code, began = "none", time.perf_counter()
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             answer = await self._api.rest_client.request(
@@ -314,6 +316,8 @@ class Kube:
             raise Unavailable(f"{doing}: {type(error).__name__} {error}".strip()) from error
         finally:
             REQUESTS.labels(verb, resource.kind, code).inc()
+            if verb != "watch":
+                SECONDS.labels(verb).inc(time.perf_counter() - began)
 
 
 def _decoded(body: bytes) -> Any:

@@ -53,9 +53,9 @@ class Manager:
     def __init__(self, name: str, module: str, environment: dict[str, str], folder: Path) -> None:
         self.name = name
         self.health, self.metrics = free_port(), free_port()
-        self._module = module
+        self.module = module
         self._folder = folder
-        self._environment = {
+        self.environment = {
             **environment,
             "BTP_HEALTH_ADDRESS": f"127.0.0.1:{self.health}",
             "BTP_METRICS_ADDRESS": f"127.0.0.1:{self.metrics}",
@@ -63,8 +63,8 @@ class Manager:
         self.process: Process | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", self._module]
-        self.process = Process(self.name, command, self._folder, self._environment)
+        command = [sys.executable, "-m", self.module]
+        self.process = Process(self.name, command, self._folder, self.environment)
 
     def wait_ready(self) -> None:
         wait_until(lambda: answers(f"http://127.0.0.1:{self.health}/readyz"), f"{self.name} to be ready", self.process)
@@ -112,6 +112,11 @@ class Environment:
     ) -> None:
         self._stack.close()
         self.cluster.close()
+
+    def another(self, like: Manager, settings: dict[str, str]) -> Manager:
+        """A further process like that one, with other settings; whoever starts it stops it."""
+        environment = {**like.environment, **settings}
+        return Manager(f"{like.name}-another", like.module, environment, self.cluster.folder)
 
     def _manager(self, module: str, number: int) -> Manager:
         name = module if number == 0 else f"{module}-{number + 1}"

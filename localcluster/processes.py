@@ -50,6 +50,10 @@ class Process:
     def alive(self) -> bool:
         return self._child.poll() is None
 
+    def wait(self, seconds: float = 30.0) -> int:
+        """Wait until it ends by itself. Returns the exit status."""
+        return self._child.wait(seconds)
+
     def kill(self) -> None:
         """SIGKILL, as a lost machine would."""
         self._child.kill()

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 
 from kube.client import Kube, Object
 from kube.errors import Conflict, KubeError, NotFound, Refused
@@ -55,10 +56,8 @@ async def remove_everything(kube: Kube) -> None:
 async def free(kube: Kube, kind: Resource, obj: Object) -> None:
     """Take every finalizer off."""
     meta = obj["metadata"]
-    try:
+    with contextlib.suppress(NotFound, Conflict, Refused):
         await kube.merge(kind, meta["name"], meta.get("namespace"), {"metadata": {"finalizers": None}})
-    except (NotFound, Conflict, Refused):
-        pass
 
 
 async def ensure_namespace(kube: Kube, name: str) -> str:

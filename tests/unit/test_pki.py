@@ -3,7 +3,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from activities import pki
@@ -47,7 +47,7 @@ def test_an_rsa_ca_that_another_manager_left_is_kept_and_can_sign() -> None:
     template = x509.load_pem_x509_certificate(ours.certificate)
     builder = pki._builder(template.subject, template.issuer, key.public_key(), NOW, pki.CA_LIFETIME)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    certificate = builder.sign(key, pki.hashes.SHA256())
+    certificate = builder.sign(key, hashes.SHA256())
     plain = serialization.NoEncryption()
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, plain)
     ca = pki.Pair(certificate.public_bytes(serialization.Encoding.PEM), pem)
@@ -59,8 +59,8 @@ def test_a_renewed_ca_keeps_its_predecessor_trusted(tmp_path: Path) -> None:
     old, new = pki.new_ca(NOW), pki.new_ca(NOW)
     bundle = pki.with_previous(new, old, NOW)
     trusted = x509.load_pem_x509_certificates(bundle.certificate)
-    assert [c.fingerprint(pki.hashes.SHA256()) for c in trusted] == [
-        x509.load_pem_x509_certificate(pair.certificate).fingerprint(pki.hashes.SHA256()) for pair in (new, old)
+    assert [c.fingerprint(hashes.SHA256()) for c in trusted] == [
+        x509.load_pem_x509_certificate(pair.certificate).fingerprint(hashes.SHA256()) for pair in (new, old)
     ]
     assert pki.usable_ca(bundle, NOW)
     assert pki.with_previous(new, pki.Pair(b"junk", b""), NOW) == new

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
@@ -30,13 +31,13 @@ from workflows.provision import ProvisionWorkflow
 Handle = WorkflowHandle[ProvisionWorkflow, ProvisionResult]
 
 
-async def start(client: Client, task_queue: str, **limits: timedelta) -> Handle:
+async def start(client: Client, task_queue: str, **limits: Any) -> Handle:
     return await client.start_workflow(
         ProvisionWorkflow.run, an_input(**limits), id=f"test/{uuid.uuid4()}", task_queue=task_queue
     )
 
 
-async def run(client: Client, world: World, **limits: timedelta) -> ProvisionResult:
+async def run(client: Client, world: World, **limits: Any) -> ProvisionResult:
     async with serving(client, world) as task_queue:
         return await (await start(client, task_queue, **limits)).result()
 

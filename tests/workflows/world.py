@@ -1,4 +1,4 @@
-"""A cluster that exists only as a few facts: stand-in activities with the real names, for testing what workflows decide."""
+"""A cluster of a few facts: stand-in activities with the real names, for testing what workflows decide."""
 
 import asyncio
 import uuid

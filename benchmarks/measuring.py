@@ -1,0 +1,63 @@
+"""Reads a process's own metrics, and shows distributions."""
+
+import statistics
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from localcluster.environment import Manager
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests that a process sent to the API server, by verb, and the seconds spent in them."""
+
+    by_verb: dict[str, float]
+    seconds: float
+
+    @property
+    def total(self) -> int:
+        """Watches are connections that last; they are shown, and not counted here."""
+        return round(sum(count for verb, count in self.by_verb.items() if verb != "watch"))
+
+    def __sub__(self, earlier: "Requests") -> "Requests":
+        verbs = {verb: count - earlier.by_verb.get(verb, 0) for verb, count in self.by_verb.items()}
+        return Requests({verb: count for verb, count in verbs.items() if count}, self.seconds - earlier.seconds)
+
+    def __str__(self) -> str:
+        verbs = ", ".join(f"{verb} {count:.0f}" for verb, count in sorted(self.by_verb.items()))
+        return f"{self.total} requests ({verbs})"
+
+
+def requests_of(manager: Manager) -> Requests:
+    """What the process has sent so far."""
+    by_verb: dict[str, float] = {}
+    seconds = 0.0
+    with urllib.request.urlopen(f"http://127.0.0.1:{manager.metrics}/metrics", timeout=5) as answer:
+        for family in text_string_to_metric_families(answer.read().decode()):
+            for sample in family.samples:
+                if sample.name == "btp_kube_requests_total":
+                    by_verb[sample.labels["verb"]] = by_verb.get(sample.labels["verb"], 0) + sample.value
+                elif sample.name == "btp_kube_request_seconds_total":
+                    seconds += sample.value
+    return Requests(by_verb, seconds)
+
+
+def resident_mib(manager: Manager) -> float:
+    """Resident memory of a process, in MiB."""
+    assert manager.process is not None
+    with open(f"/proc/{manager.process.pid}/status") as status:  # noqa: PTH123
+        kib = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return kib / 1024
+
+
+def distribution(seconds: Sequence[float]) -> str:
+    """Minimum, median, 90th percentile and maximum."""
+    ordered = sorted(seconds)
+    p90 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.9))]
+    return (
+        f"min {ordered[0]:.3f} s, median {statistics.median(ordered):.3f} s, p90 {p90:.3f} s, "
+        f"max {ordered[-1]:.3f} s (n={len(ordered)})"
+    )

@@ -1,0 +1,103 @@
+"""Every way in which provisioning can stand still, seen on a CR in a real API server."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from activities.nudge import Nudger, workflow_id
+from activities.render import ChartRenderer
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS, NAMESPACES
+from localcluster.client import Client as Person
+from models.conditions import MEANING, Reason, ready_condition
+from models.names import KYMA_NAMESPACE
+from models.operators import Operator, OperatorRef
+from models.workflow_io import Limits, OperandTeardown
+from tests.conftest import CHART, Eventually
+from worker.__main__ import build_worker
+
+
+async def look(client: Client, kube: Kube, renderer: ChartRenderer, ref: OperatorRef, limits: Limits) -> str:
+    """One look at a CR by a worker in this process. Returns the CR's message and checks state against reason."""
+    task_queue = f"test-{ref.uid}"
+    async with build_worker(client, kube, renderer, task_queue):
+        await Nudger(client, task_queue, limits, OperandTeardown.AUTO).nudge(ref, deleting=False)
+        await client.get_workflow_handle(workflow_id(ref, task_queue)).result()
+    status = (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["status"]
+    condition = ready_condition(status)
+    assert status["state"] == MEANING[Reason(condition["reason"])].state
+    return f"{condition['reason']}: {condition['message']}"
+
+
+async def test_a_chart_that_does_not_render(
+    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(CHART, tmp_path / "chart")
+    (tmp_path / "chart" / "templates" / "broken.yaml").write_text("{{ .Values.manager.secret.data | fail }}")
+    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
+    assert said.startswith("PreparingInstallInfoFailed: chart chart does not render: ")
+    assert not [value for value in credentials.values() if value in said]
+
+
+async def test_an_object_that_the_api_refuses(
+    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(CHART, tmp_path / "chart")
+    services = tmp_path / "chart" / "templates" / "services.yaml"
+    services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
+    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
+    assert said.startswith(
+        "ChartInstallFailed: Service kyma-system/sap-btp-operator-controller-manager-metrics-service"
+    )
+    assert "99999" in said
+
+
+async def test_something_that_does_not_become_ready(
+    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(CHART, tmp_path / "chart")
+    values = tmp_path / "chart" / "values.yaml"
+    values.write_text(values.read_text().replace("nodeSelector: {}", "nodeSelector: {no: such-node}"))
+    limits = Limits.model_validate({"ready_timeout": 4})
+    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, limits)
+    assert said.startswith(
+        "ProvisioningFailed: not ready within 4s: Deployment kyma-system/sap-btp-operator-controller"
+    )
+    assert "Unschedulable" in said
+
+
+async def test_no_namespace_kyma_system(
+    temporal: Client, kube: Kube, person: Person, renderer: ChartRenderer, eventually: Eventually
+) -> None:
+    ref = Operator.from_object(person.create_operator("homeless", namespace="default")).ref
+    await kube.delete(NAMESPACES, KYMA_NAMESPACE)
+    try:
+
+        async def gone() -> bool:
+            return await kube.find(NAMESPACES, KYMA_NAMESPACE) is None
+
+        await eventually(gone)
+        said = await look(temporal, kube, renderer, ref, Limits())
+        assert said == (
+            "MissingNamespace: Namespace kyma-system does not exist; create it, then Secret sap-btp-manager in it"
+        )
+    finally:
+        await kube.create(NAMESPACES, {"metadata": {"name": KYMA_NAMESPACE}})
+        await asyncio.sleep(0.2)
+
+
+@pytest.mark.parametrize("spec", [None, {}, {"unknown": 1}])
+async def test_a_spec_of_any_shape_is_accepted_and_says_what_is_missing(
+    temporal: Client, kube: Kube, renderer: ChartRenderer, spec: object
+) -> None:
+    body = {
+        "apiVersion": BTP_OPERATORS.api_version,
+        "kind": "BtpOperator",
+        "metadata": {"name": "odd", "namespace": KYMA_NAMESPACE},
+        "spec": spec,
+    }
+    ref = Operator.from_object(await kube.create(BTP_OPERATORS, body)).ref
+    assert (await look(temporal, kube, renderer, ref, Limits())).startswith("MissingSecret: ")

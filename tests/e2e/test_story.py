@@ -1,0 +1,168 @@
+"""The whole thing as its users run it: real processes, a real control plane, a real Temporal server."""
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from localcluster.client import Client as Person
+from localcluster.environment import Environment
+from models.names import RESYNC_SCHEDULE
+
+CANARIES = {
+    "clientid": "canary-Kx7-client-identity",
+    "clientsecret": "canary-Qz9-client-secret",
+    "sm_url": "https://canary-Wm2.service-manager.example",
+    "tokenurl": "https://canary-Rv4.token.example",
+    "cluster_id": "canary-Ty6-cluster",
+    "tls.key": "canary-Uo8-private-key",
+}
+ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    with Environment(settings={"BTP_READY_TIMEOUT": "20s"}) as started:
+        yield started
+
+
+@pytest.fixture
+def person(environment: Environment) -> Person:
+    return Person(environment.cluster)
+
+
+@pytest.fixture
+async def client(environment: Environment) -> AsyncIterator[Client]:
+    yield await Client.connect(environment.temporal.address, data_converter=pydantic_data_converter)
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"{what} did not come true"
+        time.sleep(0.02)
+
+
+def becomes(person: Person, name: str, state: str, reason: str, *words: str) -> None:
+    def so() -> bool:
+        status = person.status(name)
+        return bool(
+            status and (status.state, status.reason) == (state, reason) and all(w in status.message for w in words)
+        )
+
+    until(so, f"{name} {state}/{reason} (it is {person.status(name)})")
+
+
+def test_from_nothing_to_ready_and_back_to_nothing(person: Person, environment: Environment) -> None:
+    person.create_operator("first")
+    becomes(person, "first", "Error", "MissingSecret")
+    person.put_secret({"clientid": CANARIES["clientid"]})
+    becomes(person, "first", "Error", "InvalidSecret", "clientsecret, cluster_id, sm_url, tokenurl")
+    person.put_secret(CANARIES)
+    becomes(person, "first", "Ready", "ReconcileSucceeded")
+    person.create_operator("second")
+    becomes(person, "second", "Error", "OlderCRExists", "kyma-system/first")
+
+    person.delete(ROLE)
+    until(lambda: person.get(ROLE), "the ClusterRole to be back")
+    person.delete("/apis/scheduling.k8s.io/v1/priorityclasses/kyma-system")
+    becomes(person, "first", "Ready", "ReconcileSucceeded")
+
+    person.delete_operator("first")
+    until(lambda: person.status("first") is None, "the first CR to be gone")
+    becomes(person, "second", "Error", "MissingPriorityClass", "kyma-system")
+    environment.cluster.request(
+        "POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {"metadata": {"name": "kyma-system"}, "value": 1}
+    )
+    becomes(person, "second", "Ready", "ReconcileSucceeded")
+    person.delete_operator("second")
+    until(lambda: person.status("second") is None, "the second CR to be gone")
+    assert person.managed_objects() == []
+
+
+async def test_nothing_happens_when_nothing_changes_and_a_resync_writes_nothing(
+    person: Person, environment: Environment, client: Client
+) -> None:
+    person.put_secret(CANARIES)
+    person.create_operator("quiet")
+    becomes(person, "quiet", "Ready", "ReconcileSucceeded")
+    await asyncio.sleep(2)  # what follows from becoming ready
+    runs = await _count(client)
+    await asyncio.sleep(4)
+    assert await _count(client) == runs
+    versions = _versions(person)
+    await client.get_schedule_handle(RESYNC_SCHEDULE).trigger()
+    async with asyncio.timeout(20):
+        while await _count(client) < runs + 2 or await _running(client):
+            await asyncio.sleep(0.1)
+    assert await _count(client) == runs + 2  # the resync and the one look it asked for
+    assert _versions(person) == versions
+    person.delete_operator("quiet")
+    until(lambda: person.status("quiet") is None, "the CR to be gone")
+
+
+async def test_no_workflow_failed_and_no_history_log_or_command_line_holds_a_value_of_the_secret(
+    environment: Environment, client: Client
+) -> None:
+    secrets = [text.encode() for value in CANARIES.values() for text in _spellings(value)]
+    executions = 0
+    async for execution in client.list_workflows():
+        executions += 1
+        assert execution.status is not WorkflowExecutionStatus.FAILED, execution.id
+        history = await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
+        raw = b"".join(event.SerializeToString() for event in history.events)
+        assert not [secret for secret in secrets if secret in raw], execution.id
+    assert executions > 5
+    for manager in environment.workers + environment.triggers:
+        assert manager.process is not None
+        for place in (manager.process.log, Path(f"/proc/{manager.process.pid}/cmdline")):
+            content = place.read_bytes()
+            assert content and not [secret for secret in secrets if secret in content], place
+
+
+def test_a_process_with_a_bad_setting_ends_with_status_2_and_one_sentence(environment: Environment) -> None:
+    for manager in (environment.workers[0], environment.triggers[0]):
+        broken = environment.another(manager, {"BTP_READY_TIMEOUT": "soon"})
+        broken.start()
+        process = broken.process
+        assert process is not None
+        assert process.wait() == 2
+        assert "BTP_READY_TIMEOUT: 'soon' is not a duration such as 90s" in process.tail()
+        assert "Traceback" not in process.tail(100)
+
+
+def test_both_processes_stop_cleanly_and_quickly_when_told_to(environment: Environment) -> None:
+    for manager in environment.triggers + environment.workers:
+        assert manager.process is not None
+        began = time.monotonic()
+        assert manager.process.stop(patience=15) == 0, manager.process.tail()
+        assert time.monotonic() - began < timedelta(seconds=10).total_seconds()  # the process contract
+        assert "Traceback" not in manager.process.tail(1000)
+
+
+def _spellings(value: str) -> list[str]:
+    """The value, and its base64 at each of the three places it may start in a longer text."""
+    encoded = [base64.b64encode(b"x" * shift + value.encode()).decode()[4:-4] for shift in range(3)]
+    return [value, *encoded]
+
+
+def _versions(person: Person) -> list[str]:
+    listing = person.get("/apis/operator.kyma-project.io/v1alpha1/btpoperators")
+    config = person.get("/api/v1/namespaces/kyma-system/secrets")
+    assert listing and config
+    return [item["metadata"]["resourceVersion"] for item in listing["items"] + config["items"]]
+
+
+async def _count(client: Client) -> int:
+    return (await client.count_workflows()).count
+
+
+async def _running(client: Client) -> int:
+    return (await client.count_workflows("ExecutionStatus = 'Running'")).count
