@@ -6,7 +6,7 @@ import urllib.error
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kube.resources import CHART_KINDS
+from kube.resources import CHART_KINDS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.controlplane import ControlPlane
 from models.names import API_GROUP, API_VERSION, CREDENTIALS_SECRET, KIND, KYMA_NAMESPACE, MANAGED_SELECTOR
 
@@ -66,6 +66,37 @@ class Client:
             self._cluster.request("POST", collection, body)
             return
         self._cluster.request("PUT", f"{collection}/{name}", body)
+
+    def ensure_namespace(self, name: str) -> str:
+        with contextlib.suppress(urllib.error.HTTPError):
+            self._cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        return name
+
+    def create_instance(self, namespace: str, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
+        """A ServiceInstance of some offering."""
+        self._create_service(
+            SERVICE_INSTANCES,
+            namespace,
+            {"name": name, "annotations": annotations or {}},
+            {"serviceOfferingName": "offering", "servicePlanName": "plan", **spec},
+        )
+
+    def create_binding(self, namespace: str, name: str, instance: str, **spec: Any) -> None:
+        """A ServiceBinding of an instance in the same namespace."""
+        spec = {"serviceInstanceName": instance, **spec}
+        self._create_service(SERVICE_BINDINGS, namespace, {"name": name}, spec)
+
+    def service_objects(self) -> list[dict[str, Any]]:
+        """Every ServiceBinding and ServiceInstance; none if the operand is not installed."""
+        found: list[dict[str, Any]] = []
+        for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
+            listing = self.get(resource.path()) or {}
+            found += listing.get("items") or []
+        return found
+
+    def _create_service(self, resource: Resource, namespace: str, meta: dict[str, Any], spec: dict[str, Any]) -> None:
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": spec}
+        self._cluster.request("POST", resource.path(namespace), body)
 
     def get(self, path: str) -> dict[str, Any] | None:
         try:

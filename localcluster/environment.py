@@ -113,6 +113,14 @@ class Environment:
         self._stack.close()
         self.cluster.close()
 
+    def start_operand(self) -> Process:
+        """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""
+        environment = {**self.workers[0].environment, "KUBECONFIG": str(self.cluster.kubeconfig())}
+        command = [sys.executable, "-m", "localcluster.operand"]
+        process = Process("operand", command, self.cluster.folder, environment)
+        self._stack.callback(process.stop)
+        return process
+
     def another(self, like: Manager, settings: dict[str, str]) -> Manager:
         """A further process like that one, with other settings; whoever starts it stops it."""
         environment = {**like.environment, **settings}
