@@ -21,13 +21,14 @@ from kube.client import Kube
 def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_queue: str) -> list[Callable[..., Any]]:
     """Every activity, bound to its clients."""
     responsibility, chart = ResponsibilityActivities(kube), ChartActivities(kube, renderer)
-    teardown = TeardownActivities(kube)
+    status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
         responsibility.assess,
         responsibility.claim,
         responsibility.disclaim,
         responsibility.release_kind,
-        StatusActivities(kube).set_status,
+        status.set_status,
+        status.warn,
         chart.survey,
         chart.apply_chart,
         ReadinessActivities(kube).wait_ready,

@@ -5,21 +5,22 @@ that is not the binding's, and writes down what may live on in SAP BTP before le
 """
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, TypeVar
 
 from temporalio import activity
 
 from activities.abandoned import AbandonedReport
 from activities.progress import Progress, failure, heartbeating
 from activities.service_objects import last_message, remove_secret
-from kube.client import Kube, Object
+from kube.client import Kube, Object, Objects
 from kube.errors import KubeError, NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
 from models.names import OPERAND_FINALIZER
 from models.workflow_io import MAX_NAMED, AbandonedObject, Removed, SoftDeleteResult, TeardownInput
 
+T = TypeVar("T")
 AT_ONCE: Final = 32
 """Objects let go side by side."""
 
@@ -45,37 +46,43 @@ class SoftDeleteActivities:
                 raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, f"soft delete: {error}") from error
 
     async def _let_go_all(self, resource: Resource, report: AbandonedReport, progress: Progress) -> SoftDeleteResult:
+        """List and let go, until a list shows none that the operand's finalizer holds: some may come meanwhile."""
         result = SoftDeleteResult()
-        room = asyncio.Semaphore(AT_ONCE)
         try:
-            async for page, _ in self._kube.pages(resource):
-                held = [obj for obj in page if OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or [])]
-                abandoned = [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in held]
-                if abandoned:
-                    await report.add(abandoned)
-                await asyncio.gather(*(self._let_go(resource, obj, room) for obj in page))
-                secrets = sum(await asyncio.gather(*(self._after(resource, obj, room) for obj in page)))
-                count = {"bindings" if resource is SERVICE_BINDINGS else "instances": len(page), "secrets": secrets}
-                result = _joined(
-                    result,
-                    SoftDeleteResult(
-                        removed=Removed(**count),
-                        abandoned_total=len(abandoned),
-                        abandoned=[entry for _, entry in abandoned],
-                    ),
-                )
-                progress.say(f"{result.removed.bindings + result.removed.instances} {resource.kind}s let go")
+            while True:
+                held = 0
+                async for page, _ in self._kube.pages(resource):
+                    held += sum(_is_held(obj) for obj in page)
+                    result = _joined(result, await self._let_go_page(resource, page, report))
+                    progress.say(f"{result.removed.bindings + result.removed.instances} {resource.kind}s let go")
+                if not held:
+                    return result
         except NotFound:
-            pass  # the CRD is not there, so nothing of its kind is
-        return result
+            return result  # the CRD is not there, so nothing of its kind is
 
-    async def _let_go(self, resource: Resource, obj: Object, room: asyncio.Semaphore) -> None:
-        """Two requests: ask for the deletion, then take the finalizer off; in this order nothing adds it again."""
-        meta = obj["metadata"]
-        async with room:
-            if not meta.get("deletionTimestamp"):
-                await self._kube.delete(resource, meta["name"], meta["namespace"], uid=meta["uid"])
-            await self._take_off(resource, obj)
+    async def _let_go_page(self, resource: Resource, page: Objects, report: AbandonedReport) -> SoftDeleteResult:
+        """Write down, ask for the deletion, take the finalizer off: in this order nothing is lost and nothing returns.
+
+        A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
+        """
+        abandoned = [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if _is_held(obj)]
+        if abandoned:
+            await report.add(abandoned)
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def limited(work: Coroutine[Any, Any, T]) -> T:
+            async with room:
+                return await work
+
+        alive = {obj["metadata"]["namespace"] for obj in page if not obj["metadata"].get("deletionTimestamp")}
+        await asyncio.gather(*(limited(self._kube.delete_collection(resource, name)) for name in sorted(alive)))
+        await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
+        secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
+        gone = len([obj for obj in page if not _kept_by(obj)])
+        count = {"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets}
+        return SoftDeleteResult(
+            removed=Removed(**count), abandoned_total=len(abandoned), abandoned=[entry for _, entry in abandoned]
+        )
 
     async def _take_off(self, resource: Resource, obj: Object | None) -> None:
         """Remove the operand's finalizer, provided that it still stands where it was seen (JSON patch `test`)."""
@@ -102,17 +109,27 @@ class SoftDeleteActivities:
             if obj is not None and obj["metadata"]["uid"] != uid:
                 return
 
-    async def _after(self, resource: Resource, obj: Object, room: asyncio.Semaphore) -> int:
-        """Secrets: the binding's own goes; a watched parameter Secret only loses the operand's finalizer."""
+    async def _tidy_secrets(self, resource: Resource, obj: Object) -> int:
+        """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer."""
         meta, spec = obj["metadata"], obj.get("spec") or {}
-        async with room:
-            if resource is SERVICE_BINDINGS:
-                name = spec.get("secretName") or meta["name"]
-                return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
-            if spec.get("watchParametersFromChanges"):
-                for name in _parameter_secrets(spec):
-                    await self._take_off(SECRETS, await self._kube.find(SECRETS, name, meta["namespace"]))
+        if resource is SERVICE_BINDINGS:
+            if _kept_by(obj):
+                return 0  # the binding stays, and its Secret with it
+            name = spec.get("secretName") or meta["name"]
+            return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
+        if spec.get("watchParametersFromChanges"):
+            for name in _parameter_secrets(spec):
+                await self._take_off(SECRETS, await self._kube.find(SECRETS, name, meta["namespace"]))
         return 0
+
+
+def _is_held(obj: Mapping[str, Any]) -> bool:
+    return OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or [])
+
+
+def _kept_by(obj: Mapping[str, Any]) -> list[str]:
+    """Finalizers of others: not ours to take off."""
+    return [name for name in obj["metadata"].get("finalizers") or [] if name != OPERAND_FINALIZER]
 
 
 def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
@@ -123,7 +140,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         name=meta["name"],
         sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or ""),
         broker_message=last_message(obj),
-        kept_by=[name for name in meta.get("finalizers") or [] if name != OPERAND_FINALIZER],
+        kept_by=_kept_by(obj),
     )
 
 

@@ -13,7 +13,7 @@ from kube.resources import BTP_OPERATORS, EVENTS
 from models.conditions import MEANING, State, ready_condition, status_after
 from models.names import API_GROUP, API_VERSION, FIELD_MANAGER, KIND
 from models.operators import OperatorRef
-from models.workflow_io import StatusInput
+from models.workflow_io import StatusInput, WarningInput
 
 STATE = Gauge("btp_operator_state", "1 for the state that a BtpOperator has", ("namespace", "name", "state"))
 log = structlog.get_logger(__name__)
@@ -55,6 +55,13 @@ class StatusActivities:
             _show_state(ref, MEANING[finding.reason].state)
         log.info("status", cr=str(ref), state=status["state"], reason=finding.reason.value)
         return True
+
+    @activity.defn
+    async def warn(self, input: WarningInput) -> None:
+        """Record a warning Event on the CR, beside its status."""
+        obj = await self._kube.find(BTP_OPERATORS, input.ref.name, input.ref.namespace)
+        if obj is not None and obj["metadata"]["uid"] == input.ref.uid:
+            await self.emit(obj, input.reason, input.message, State.WARNING)
 
     async def emit(self, obj: Object, reason: str, message: str, state: State) -> None:
         """Record an Event on the CR. Its name follows from what it tells, so a retry makes no second one.

@@ -39,6 +39,7 @@ from models.workflow_io import Removed, TeardownInput
 
 OWN_CRD: Final = f"{BTP_OPERATORS.plural}.{API_GROUP}"
 FIRST_LOOK: Final = 0.05
+EXPLAIN_AFTER: Final = 0.3
 LAST_LOOK: Final = 5.0
 """Seconds between looks: soon at first, calm when something hangs."""
 ATTEMPT: Final = 30.0
@@ -83,9 +84,9 @@ class TeardownActivities:
             targets.append((SECRETS, namespace or KYMA_NAMESPACE, OPERAND_CLUSTER_ID_SECRET))
             removed = await self._delete(targets)
             try:
-                await _see_gone(lambda: self._left(targets), progress)
+                await _see_gone(lambda: self._left(targets), progress, self._holders)
             except TimeoutError:
-                raise still_waiting(f"{progress.text}{await self._holders()}") from None
+                raise still_waiting(progress.text) from None
             return Removed(resources=removed)
 
     async def _ours(self, resource: Resource, also: str | None) -> list[Target]:
@@ -156,11 +157,21 @@ def _shown(target: Target) -> str:
     return resource.named({"metadata": {"namespace": namespace, "name": name}})
 
 
-async def _see_gone(look: Callable[[], Awaitable[list[Target]]], progress: Progress) -> None:
-    """Look, at growing intervals, until nothing is left. Raises TimeoutError when the attempt is over."""
+async def _nobody() -> str:
+    return ""
+
+
+async def _see_gone(
+    look: Callable[[], Awaitable[list[Target]]], progress: Progress, holders: Callable[[], Awaitable[str]] = _nobody
+) -> None:
+    """Look, at growing intervals, until nothing is left. Raises TimeoutError when the attempt is over.
+
+    What takes longer than usual is explained: `holders` says what holds it.
+    """
     pause = FIRST_LOOK
     async with asyncio.timeout(ATTEMPT):
         while left := await look():
-            progress.say(f"waiting for {', '.join(map(_shown, left))} to be gone")
+            held = await holders() if pause > EXPLAIN_AFTER else ""
+            progress.say(f"waiting for {', '.join(map(_shown, left))} to be gone{held}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, LAST_LOOK)

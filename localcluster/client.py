@@ -72,7 +72,9 @@ class Client:
             self._cluster.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         return name
 
-    def create_instance(self, namespace: str, name: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
+    def create_instance(
+        self, namespace: str, name: str, annotations: dict[str, str] | None = None, **spec: Any
+    ) -> None:
         """A ServiceInstance of some offering."""
         self._create_service(
             SERVICE_INSTANCES,

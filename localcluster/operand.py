@@ -210,9 +210,10 @@ async def admit(request: web.Request) -> web.Response:
     review = await request.json()
     asked = review["request"]
     response: dict[str, Any] = {"uid": asked["uid"], "allowed": True}
-    annotations = ((asked.get("oldObject") or {}).get("metadata") or {}).get("annotations") or {}
+    meta = (asked.get("oldObject") or {}).get("metadata") or {}
+    annotations = meta.get("annotations") or {}
     if asked["operation"] == "DELETE" and annotations.get(PREVENT_DELETION_ANNOTATION, "").lower() == "true":
-        text = f"service instance '{asked['name']}' is marked with \"prevent deletion\""
+        text = f"service instance '{meta['name']}' is marked with \"prevent deletion\""
         response |= {"allowed": False, "status": {"code": 403, "message": text}}
     return web.json_response({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
 

@@ -78,6 +78,14 @@ class StatusInput(BaseModel):
     finding: Finding
 
 
+class WarningInput(BaseModel):
+    """An Event to be recorded on the CR."""
+
+    ref: OperatorRef
+    reason: str
+    message: str
+
+
 class ChartInput(BaseModel):
     """For which CR the chart is applied or looked at."""
 

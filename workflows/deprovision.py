@@ -17,10 +17,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
     from activities.soft_delete import SoftDeleteActivities
+    from activities.status import StatusActivities
     from activities.teardown import TeardownActivities
     from models.conditions import Reason
     from models.durations import show_duration
-    from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN
+    from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.workflow_io import (
         DeletionMode,
         DeprovisionResult,
@@ -33,9 +34,11 @@ with workflow.unsafe.imports_passed_through():
         Removed,
         SoftDeleteResult,
         TeardownInput,
+        WarningInput,
     )
     from workflows.steps import LONG, QUICK, explain, ran_out_of_time, said, set_status
 
+ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
 """Inside the budget an attempt follows the other soon: each watches for a minute anyway."""
 TELL_FIRST: Final = timedelta(seconds=2)
@@ -166,6 +169,11 @@ class DeprovisionWorkflow:
             summary="let go what is left of the service objects",
             **LONG,
         )
+        if total := self._abandoned.abandoned_total:
+            first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self._abandoned.abandoned[:3])
+            message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
+            warning = WarningInput(ref=self._ref, reason="ServiceObjectsAbandoned", message=message)
+            await workflow.execute_local_activity_method(StatusActivities.warn, warning, **QUICK)
 
     async def _remove_resources(self) -> None:
         self._removed += await workflow.execute_activity_method(

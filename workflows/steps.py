@@ -64,8 +64,9 @@ def said(error: ActivityError) -> str:
         last = cause.cause
         if isinstance(last, ApplicationError):
             return last.message
-        if cause.last_heartbeat_details:
+        if cause.last_heartbeat_details and cause.last_heartbeat_details[0]:
             return str(cause.last_heartbeat_details[0])
+        return f"{error.activity_type} did not finish in time; is a worker running, and is the API server up?"
     if isinstance(cause, ApplicationError):
         return cause.message
     return str(cause or error)

@@ -66,7 +66,9 @@ async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_befor
     assert result.mode is DeletionMode.SOFT and result.abandoned_total == 3
     assert [entry.name for entry in result.abandoned] == ["a"]
     assert "not done within 20m" in result.hard_delete_ended and "ns/a" in result.hard_delete_ended
-    assert world.diary[-4:] == ["remove operand", "soft delete", "remove resources", "disclaim"]
+    assert world.diary[-5:] == [
+        *("remove operand", "soft delete", "warn ServiceObjectsAbandoned", "remove resources", "disclaim")
+    ]
     assert world.reasons[-1] is Reason.SOFT_DELETING
 
 

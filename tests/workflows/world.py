@@ -35,6 +35,7 @@ from models.workflow_io import (
     StatusInput,
     Survey,
     TeardownInput,
+    WarningInput,
 )
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
@@ -89,6 +90,10 @@ class World:
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
         return True
+
+    @activity.defn
+    async def warn(self, input: WarningInput) -> None:
+        self.diary.append(f"warn {input.reason}")
 
     @activity.defn
     async def survey(self, input: ChartInput) -> Survey:
@@ -152,7 +157,17 @@ class World:
 
     def activities(self) -> list[Callable[..., Any]]:
         names = (
-            *("assess", "claim", "disclaim", "release_kind", "set_status", "survey", "apply_chart", "wait_ready"),
+            *(
+                "assess",
+                "claim",
+                "disclaim",
+                "release_kind",
+                "set_status",
+                "warn",
+                "survey",
+                "apply_chart",
+                "wait_ready",
+            ),
             *("remaining", "hard_delete", "soft_delete", "remove_operand", "remove_resources"),
         )
         return [getattr(self, name) for name in names]

@@ -1,0 +1,117 @@
+"""What the stories about deletion share: an operand that is Ready, a stand-in Service Manager, and service objects."""
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from temporalio.client import Client as Temporal
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from localcluster.client import Client as Person
+from localcluster.environment import Environment
+from localcluster.processes import Process
+from localcluster.servicemanager import ServiceManager
+from models.workflow_io import DeprovisionResult
+from workflows.deprovision import DeprovisionWorkflow
+
+
+class Scene:
+    """One environment with everything in it; each story begins with `ready`."""
+
+    def __init__(self, environment: Environment, sap: ServiceManager) -> None:
+        self.environment = environment
+        self.sap = sap
+        self.person = Person(environment.cluster)
+        self.operand: Process | None = None
+
+    def ready(self, name: str = "btpoperator") -> None:
+        """A Ready CR and a living operand, with nothing left of earlier stories."""
+        self.sap.forget()
+        self.person.delete("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
+        self.person.put_secret(self.sap.credentials())
+        self.person.create_operator(name)
+        self.until(lambda: self.state(name) == "Ready", "the CR to be Ready")
+        if self.operand is None or not self.operand.alive:
+            self.operand = self.environment.start_operand()
+
+    def make(self, pairs: dict[str, int], **binding: Any) -> None:
+        """So many instances with a binding each in these namespaces, and wait until SAP has them all."""
+        for namespace, count in pairs.items():
+            self.person.ensure_namespace(namespace)
+            for number in range(count):
+                self.patiently(partial(self.person.create_instance, namespace, f"instance-{number}"))
+                self.person.create_binding(namespace, f"binding-{number}", f"instance-{number}", **binding)
+        total = sum(pairs.values())
+        self.until(lambda: len(self.sap.instances) == len(self.sap.bindings) == total, "SAP to have them", 60)
+        self.until(
+            lambda: all((obj.get("status") or {}).get("ready") for obj in self.person.service_objects()),
+            "all ready",
+            60,
+        )
+
+    def patiently(self, act: Callable[[], None]) -> None:
+        """The operand's webhooks take a moment to be there."""
+
+        def works() -> bool:
+            try:
+                act()
+            except OSError:
+                return False
+            return True
+
+        self.until(works, "the operand's webhooks to answer")
+
+    def delete(self, name: str = "btpoperator", seconds: float = 90) -> None:
+        """Delete the CR and wait until it is gone."""
+        self.person.delete_operator(name)
+        self.gone(name, seconds)
+
+    def gone(self, name: str = "btpoperator", seconds: float = 90) -> None:
+        self.until(lambda: self.person.status(name) is None, f"CR {name} to be gone", seconds)
+
+    def state(self, name: str = "btpoperator") -> str:
+        status = self.person.status(name)
+        return status.state if status else ""
+
+    def reason(self, name: str = "btpoperator") -> str:
+        status = self.person.status(name)
+        return status.reason if status else ""
+
+    def message(self, name: str = "btpoperator") -> str:
+        status = self.person.status(name)
+        return status.message if status else ""
+
+    def until(self, true: Callable[[], Any], what: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > deadline:
+                raise AssertionError(
+                    f"{what}: not within {seconds:.0f} s; the CR says {self.person.status('btpoperator')}"
+                )
+            time.sleep(0.02)
+
+    def nothing_left(self) -> None:
+        """Neither of the operand nor of service objects."""
+        assert self.person.service_objects() == []
+        assert self.person.managed_objects() == []
+
+    def reported(self) -> dict[str, dict[str, Any]]:
+        """What ConfigMap sap-btp-abandoned names, by `namespace/name`."""
+        found = self.person.get("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
+        lines = found["data"]["objects.jsonl"].splitlines() if found else []
+        entries = [json.loads(line) for line in lines]
+        return {f"{entry['namespace']}/{entry['name']}": entry for entry in entries}
+
+    def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
+        return self.person.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    async def result(self) -> DeprovisionResult:
+        """What the latest DeprovisionWorkflow said."""
+        client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+        query = "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
+        async for execution in client.list_workflows(query, page_size=1):
+            handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, execution.id, run_id=execution.run_id)
+            return await handle.result()
+        raise AssertionError("no DeprovisionWorkflow has completed")
