@@ -6,7 +6,9 @@ kept by the Temporal server.
 """
 
 import asyncio
+import contextlib
 import time
+from itertools import islice
 from typing import Final
 
 from temporalio import activity
@@ -23,6 +25,8 @@ from models.workflow_io import HardDeleteInput, Removed
 AT_ONCE: Final = 8
 ASK_AGAIN: Final = 5.0
 """Seconds between requests for objects that could not be asked to go: an operand that is down is not hammered."""
+GATHER: Final = 0.05
+"""Seconds in which further changes are gathered: looking costs time that grows with the number of objects."""
 NAMED: Final = 3
 
 
@@ -165,13 +169,12 @@ class _Removal:
         await asyncio.gather(*(look(*secret) for secret in looked))
 
     async def _wait_for_change(self) -> None:
-        try:
+        """Until something changed, but a second at most. A burst of changes is looked at once, not once for each."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._changed.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._changed.clear()
+        await asyncio.sleep(GATHER)
+        self._changed.clear()
 
     async def _follow(self) -> None:
         async for change in self._reflector.changes():
@@ -188,7 +191,7 @@ class _Removal:
 
     def _left(self) -> str:
         known = self._reflector.known
-        names = ", ".join(f"{namespace}/{name}" for namespace, name in list(known)[:NAMED])
+        names = ", ".join(f"{namespace}/{name}" for namespace, name in islice(known, NAMED))
         text = f"{len(known)} {self._resource.kind}s left" + (f": {names}" if names else "")
         if self._obstacles:
             text += f"; not accepted: {'; '.join(list(self._obstacles.values())[:NAMED])}"

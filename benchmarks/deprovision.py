@@ -1,0 +1,144 @@
+"""`make bench-deprovision`: how long a deletion takes and what it costs, by number of objects, on both paths.
+
+Arguments: numbers of pairs of an instance and a binding (default 50 200 500), spread over 10 namespaces.
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.measuring import Requests, requests_of, resident_mib
+from localcluster.binaries import ensure_all
+from localcluster.client import Client
+from localcluster.environment import Environment
+from localcluster.processes import Process
+from localcluster.servicemanager import ServiceManager
+
+NAMESPACES = 10
+BUDGET = 10
+
+
+def main() -> None:
+    sizes = [int(word) for word in sys.argv[1:]] or [50, 200, 500]
+    ensure_all()
+    settings = {"BTP_HARD_DELETE_TIMEOUT": "20m"}
+    with ServiceManager() as sap, Environment(settings) as environment:
+        print("hard delete, operand alive", flush=True)
+        operand = environment_ready(environment, sap)
+        for pairs in sizes:
+            seed(environment, sap, pairs)
+            hard(environment, sap, pairs)
+            operand = environment_ready(environment, sap, operand)
+    settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}
+    for pairs in sizes:
+        with ServiceManager() as sap, Environment(settings) as environment:
+            print(f"soft delete, operand dead and its webhooks registered, budget {BUDGET} s", flush=True)
+            operand = environment_ready(environment, sap)
+            seed(environment, sap, pairs)
+            soft(environment, sap, pairs, operand)
+
+
+def environment_ready(environment: Environment, sap: ServiceManager, operand: Process | None = None) -> Process:
+    """A Ready CR and a living operand."""
+    person = Client(environment.cluster)
+    person.put_secret(sap.credentials())
+    person.create_operator("bench")
+    wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
+    operand = operand or environment.start_operand()
+    person.ensure_namespace("bench-0")
+
+    def admitted() -> bool:
+        try:
+            person.create_instance("bench-0", "probe")
+        except OSError:
+            return False
+        return True
+
+    wait(admitted)
+    person.delete("/apis/services.cloud.sap.com/v1/namespaces/bench-0/serviceinstances/probe")
+    wait(lambda: not person.service_objects())
+    return operand
+
+
+def seed(environment: Environment, sap: ServiceManager, pairs: int) -> None:
+    """Pairs of an instance and a binding that SAP knows."""
+    person = Client(environment.cluster)
+
+    def pair(number: int) -> None:
+        namespace = f"bench-{number % NAMESPACES}"
+        person.create_instance(namespace, f"i{number}")
+        person.create_binding(namespace, f"b{number}", f"i{number}", secretName=f"s{number}")
+
+    for number in range(NAMESPACES):
+        person.ensure_namespace(f"bench-{number}")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(pair, range(pairs)))
+    wait(lambda: len(sap.bindings) == pairs, 300)
+    wait(lambda: all((obj.get("status") or {}).get("ready") for obj in person.service_objects()), 120)
+
+
+def hard(environment: Environment, sap: ServiceManager, pairs: int) -> None:
+    person, worker = Client(environment.cluster), environment.workers[0]
+    before, memory = requests_of(worker), resident_mib(worker)
+    began = time.monotonic()
+    person.delete_operator("bench")
+    wait(lambda: not sap.instances, 600)
+    objects = time.monotonic() - began
+    wait(lambda: person.status("bench") is None, 600)
+    gone = time.monotonic() - began
+    sent = requests_of(worker) - before
+    looks = f"besides {pairs} looks at Secrets" if pairs else ""
+    print(
+        f"  {pairs} + {pairs} in {NAMESPACES} namespaces: SAP empty after {objects:.1f} s, CR gone {gone - objects:.1f} s "
+        f"later; {sap.refusals_for_bindings} refusals for bindings; {sent.total - pairs} requests {looks}; "
+        f"memory {memory:.0f} -> {resident_mib(worker):.0f} MiB\n    {sent}",
+        flush=True,
+    )
+
+
+def soft(environment: Environment, sap: ServiceManager, pairs: int, operand: Process) -> None:
+    person, worker = Client(environment.cluster), environment.workers[0]
+    operand.kill()
+    memory = resident_mib(worker)
+    at_start = requests_of(worker)
+    person.delete_operator("bench")
+    waiting: Requests | None = None
+    began = time.monotonic()
+    while (status := person.status("bench")) is None or status.reason != "SoftDeleting":
+        if time.monotonic() - began < BUDGET - 1:
+            waiting = requests_of(worker)
+        time.sleep(0.1)
+    turned = time.monotonic()
+    before = requests_of(worker)
+    wait(lambda: not person.get("/apis/services.cloud.sap.com/v1/serviceinstances?limit=1") or not left(person), 600)
+    took = time.monotonic() - turned
+    sent = requests_of(worker) - before
+    wait(lambda: person.status("bench") is None, 600)
+    report = person.get("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned") or {}
+    assert waiting is not None
+    print(
+        f"  {pairs} + {pairs}: while waiting {(waiting - at_start).total / (BUDGET - 1):.1f} requests/s; "
+        f"then {2 * pairs / took:.0f} objects/s ({took:.2f} s), {sent.total} requests "
+        f"({sent.total / (3 * pairs):.1f} for each instance, binding and Secret); "
+        f"{report['data']['total']} reported, {len(sap.instances) + len(sap.bindings)} left in SAP; "
+        f"memory {memory:.0f} -> {resident_mib(worker):.0f} MiB\n    {sent}",
+        flush=True,
+    )
+
+
+def left(person: Client) -> bool:
+    page = person.get("/apis/services.cloud.sap.com/v1/serviceinstances?limit=1") or {}
+    return bool(page.get("items"))
+
+
+def wait(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the benchmark waited for {seconds:.0f} s")
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""The activities of deletion at scale and at their edges. Here the operand is a task that takes finalizers off."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+
+import pytest
+import yaml
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.hard_delete import HardDeleteActivities
+from activities.service_objects import ServiceObjectActivities
+from activities.soft_delete import SoftDeleteActivities
+from activities.teardown import TeardownActivities
+from kube.client import REQUESTS, Kube, Object
+from kube.errors import KubeError, Unavailable
+from kube.reflector import Reflector, Source
+from kube.resources import (
+    BTP_OPERATORS,
+    CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    NETWORK_POLICIES,
+    SECRETS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    Resource,
+)
+from models.names import FIELD_MANAGER, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_LABEL, OPERAND_FINALIZER
+from models.operators import OperatorRef
+from models.workflow_io import HardDeleteInput, Remaining, TeardownInput
+from tests.cluster import ensure_namespace
+from tests.conftest import CHART, Eventually
+
+REF = OperatorRef(namespace=KYMA_NAMESPACE, name="btpoperator", uid="1")
+HARD = HardDeleteInput(ref=REF, attempt=timedelta(seconds=40))
+
+
+@pytest.fixture
+async def service_kinds(kube: Kube, eventually: Eventually) -> None:
+    """The CRDs of the operand, and nothing else of it."""
+    for file in (CHART / "crds").iterdir():
+        crd = yaml.safe_load(file.read_text())
+        crd["metadata"]["labels"] = {MANAGED_BY_LABEL: MANAGED_BY}
+        await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, crd)
+    for resource in (SERVICE_INSTANCES, SERVICE_BINDINGS):
+
+        async def served(kind: Resource = resource) -> bool:
+            with contextlib.suppress(KubeError):
+                await kube.list(kind)
+                return True
+            return False
+
+        await eventually(served)
+
+
+@pytest.fixture
+async def operand(kube: Kube, service_kinds: None) -> AsyncIterator[None]:
+    """Takes its finalizer off whatever is being deleted; an instance only when no binding is left."""
+    too_early: list[str] = []
+    working: set[asyncio.Task[None]] = set()
+    room = asyncio.Semaphore(8)
+
+    async def let_go(resource: Resource, meta: Object) -> None:
+        async with room:
+            if resource is SERVICE_INSTANCES and (await kube.first_page(SERVICE_BINDINGS, 1)).items:
+                too_early.append(meta["name"])
+            await kube.merge(resource, meta["name"], meta["namespace"], {"metadata": {"finalizers": None}})
+
+    async def follow(resource: Resource) -> None:
+        async for change in Reflector(kube, Source(resource, lambda obj: obj["metadata"])).changes():
+            meta = change.after
+            if meta and meta.get("deletionTimestamp") and OPERAND_FINALIZER in (meta.get("finalizers") or []):
+                working.add(asyncio.create_task(let_go(resource, meta)))
+
+    tasks = [asyncio.create_task(follow(resource)) for resource in (SERVICE_INSTANCES, SERVICE_BINDINGS)]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, *working, return_exceptions=True)
+    assert not too_early, "an instance was asked to go before the last binding was gone"
+
+
+async def seed(kube: Kube, namespaces: int, each: int) -> None:
+    """So many pairs of an instance and a binding in each namespace, held as the operand holds them."""
+    room = asyncio.Semaphore(24)
+
+    async def pair(namespace: str, number: int) -> None:
+        async with room:
+            meta = {"name": f"i{number}", "namespace": namespace, "finalizers": [OPERAND_FINALIZER]}
+            spec = {"serviceOfferingName": "o", "servicePlanName": "p"}
+            await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, meta, spec))
+            meta = {"name": f"b{number}", "namespace": namespace, "finalizers": [OPERAND_FINALIZER]}
+            spec = {"serviceInstanceName": f"i{number}", "secretName": f"s{number}"}
+            binding = await kube.create(SERVICE_BINDINGS, _object(SERVICE_BINDINGS, meta, spec))
+            await kube.delete(SECRETS, f"s{number}", namespace)  # of an earlier test, for the garbage collector is slow
+            await kube.create(SECRETS, _secret(binding, f"s{number}"))
+
+    names = [await ensure_namespace(kube, f"many-{number}") for number in range(namespaces)]
+    await asyncio.gather(*(pair(name, number) for name in names for number in range(each)))
+
+
+async def test_nothing_to_delete_takes_two_requests_with_or_without_the_crds(kube: Kube, operand: None) -> None:
+    removed = await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, HARD)
+    assert removed.bindings == removed.instances == 0
+
+
+async def test_without_the_crds_there_is_nothing_to_delete(kube: Kube) -> None:
+    assert (await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, HARD)).instances == 0
+    assert (await ServiceObjectActivities(kube).remaining(REF)) == Remaining()
+    result = await ActivityEnvironment().run(SoftDeleteActivities(kube).soft_delete, TeardownInput(ref=REF))
+    assert result.abandoned_total == 0
+
+
+@pytest.mark.parametrize(("namespaces", "each"), [(1, 1), (50, 10)])
+async def test_hard_delete_asks_by_namespace_and_looks_once_at_each_secret(
+    kube: Kube, operand: None, namespaces: int, each: int
+) -> None:
+    await seed(kube, namespaces, each)
+    remaining = await ServiceObjectActivities(kube).remaining(REF)
+    total = namespaces * each
+    assert (remaining.bindings, remaining.instances) == (total, total)
+    before = requests()
+    removed = await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, HARD)
+    sent = {verb: count - before.get(verb, 0) for verb, count in requests().items()}
+    assert (removed.bindings, removed.instances) == (total, total)
+    assert sent["deletecollection"] <= 2 * namespaces + 4
+    assert sent["get Secret"] <= total
+    assert (await ServiceObjectActivities(kube).remaining(REF)).none
+    assert not [s for s in (await kube.list(SECRETS)).items if s["metadata"]["namespace"].startswith("many-")]
+
+
+async def test_what_is_left_when_an_attempt_ends_is_counted_and_named(kube: Kube, service_kinds: None) -> None:
+    await seed(kube, 2, 3)
+    attempt = HardDeleteInput(ref=REF, attempt=timedelta(seconds=2))
+    with pytest.raises(ApplicationError, match=r"6 ServiceBindings left: many-0/b0, many-0/b1, many-0/b2") as error:
+        await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, attempt)
+    assert not error.value.non_retryable
+    assert (await ServiceObjectActivities(kube).remaining(REF)).instances == 6
+
+
+async def test_an_object_made_while_the_deletion_runs_is_deleted_too(kube: Kube, operand: None) -> None:
+    await seed(kube, 1, 20)
+    deleting = asyncio.create_task(ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, HARD))
+    await asyncio.sleep(0.2)
+    late = await ensure_namespace(kube, "made-meanwhile")
+    spec = {"serviceOfferingName": "o", "servicePlanName": "p"}
+    meta = {"name": "late", "namespace": late, "finalizers": [OPERAND_FINALIZER]}
+    await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, meta, spec))
+    await deleting
+    assert (await ServiceObjectActivities(kube).remaining(REF)).none
+
+
+async def test_soft_delete_takes_two_requests_for_an_object_and_names_each(kube: Kube, service_kinds: None) -> None:
+    await seed(kube, 50, 10)
+    before = requests()
+    result = await ActivityEnvironment().run(SoftDeleteActivities(kube).soft_delete, TeardownInput(ref=REF))
+    sent = sum(count - before.get(verb, 0) for verb, count in requests().items() if verb != "get Secret")
+    looks = requests()["get Secret"] - before.get("get Secret", 0)
+    assert result.abandoned_total == 1000 and len(result.abandoned) == 100
+    assert (result.removed.bindings, result.removed.instances) == (500, 500)
+    assert looks <= 500 and sent + looks <= 2 * 1500  # instances, bindings and Secrets
+    assert (await ServiceObjectActivities(kube).remaining(REF)).none
+    lines = (await kube.get(CONFIG_MAPS, "sap-btp-abandoned", KYMA_NAMESPACE))["data"]
+    assert lines["total"] == "1000" and len(lines["objects.jsonl"].splitlines()) == 1000
+
+
+async def test_soft_delete_killed_anywhere_goes_on_and_reports_all(
+    kube: Kube, service_kinds: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await seed(kube, 3, 4)
+    patch = kube.json_patch
+    count = 0
+
+    async def dies(*args: object, **kwargs: object) -> Object:
+        nonlocal count
+        count += 1
+        if count % 4 == 0:
+            raise Unavailable("killed")
+        return await patch(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(kube, "json_patch", dies)
+    activities = SoftDeleteActivities(kube)
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            await ActivityEnvironment().run(activities.soft_delete, TeardownInput(ref=REF))
+            break
+        except ApplicationError as error:
+            assert not error.non_retryable and attempts < 50
+    assert attempts > 2
+    data = (await kube.get(CONFIG_MAPS, "sap-btp-abandoned", KYMA_NAMESPACE))["data"]
+    assert data["total"] == "24" and (await ServiceObjectActivities(kube).remaining(REF)).none
+
+
+async def test_soft_delete_leaves_finalizers_and_secrets_of_others_alone(kube: Kube, service_kinds: None) -> None:
+    namespace = await ensure_namespace(kube, "mixed")
+    theirs = [OPERAND_FINALIZER, "example.com/theirs"]
+    meta = {"name": "kept", "namespace": namespace, "finalizers": theirs}
+    await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, meta, _instance_spec()))
+    binding_meta = {"name": "plain", "namespace": namespace, "finalizers": [OPERAND_FINALIZER]}
+    await kube.create(SERVICE_BINDINGS, _object(SERVICE_BINDINGS, binding_meta, {"serviceInstanceName": "kept"}))
+    await kube.create(SECRETS, {"metadata": {"name": "plain", "namespace": namespace}})
+    watched = {"name": "parameters", "namespace": namespace, "finalizers": theirs[::-1]}
+    await kube.create(SECRETS, {"metadata": watched})
+    references = [{"secretKeyRef": {"name": "parameters", "key": "k"}}]
+    spec = _instance_spec() | {"parametersFrom": references, "watchParametersFromChanges": True}
+    watcher = {"name": "watcher", "namespace": namespace, "finalizers": [OPERAND_FINALIZER]}
+    await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, watcher, spec))
+
+    result = await ActivityEnvironment().run(SoftDeleteActivities(kube).soft_delete, TeardownInput(ref=REF))
+    kept = await kube.get(SERVICE_INSTANCES, "kept", namespace)
+    assert kept["metadata"]["finalizers"] == ["example.com/theirs"]
+    assert [entry.kept_by for entry in result.abandoned if entry.name == "kept"] == [["example.com/theirs"]]
+    assert await kube.find(SECRETS, "plain", namespace)
+    parameters = await kube.get(SECRETS, "parameters", namespace)
+    assert parameters["metadata"]["finalizers"] == ["example.com/theirs"]
+    assert "deletionTimestamp" not in parameters["metadata"]
+    await kube.merge(SECRETS, "parameters", namespace, {"metadata": {"finalizers": None}})
+    for name in ("plain", "parameters"):
+        await kube.delete(SECRETS, name, namespace)
+
+
+async def test_kinds_of_an_earlier_chart_are_found_and_neither_the_users_nor_our_own(
+    kube: Kube, service_kinds: None, ref: OperatorRef
+) -> None:
+    ours = {MANAGED_BY_LABEL: MANAGED_BY}
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
+    meta = {"name": "of-an-earlier-chart", "namespace": KYMA_NAMESPACE, "labels": ours}
+    await kube.apply(NETWORK_POLICIES, policy | {"metadata": meta})
+    person = Resource("", "v1", "ConfigMap", "configmaps")
+    theirs = {"name": "a-person-s", "namespace": KYMA_NAMESPACE, "labels": ours}
+    path = person.path(KYMA_NAMESPACE)
+    await kube._json("create", person, "POST", path, query={"fieldManager": "kubectl"}, body={"metadata": theirs})
+
+    removed = await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=REF))
+    assert removed.resources == 3  # the policy and two CRDs
+    assert await kube.find(NETWORK_POLICIES, "of-an-earlier-chart", KYMA_NAMESPACE) is None
+    assert await kube.find(BTP_OPERATORS, ref.name, ref.namespace)
+    assert await kube.find(CUSTOM_RESOURCE_DEFINITIONS, "btpoperators.operator.kyma-project.io")
+    assert await kube.delete(CONFIG_MAPS, "a-person-s", KYMA_NAMESPACE)
+    again = await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=REF))
+    assert again.resources == 0 and FIELD_MANAGER == "btp-manager"
+
+
+def requests() -> dict[str, float]:
+    """Requests of this process so far; looks at Secrets apart, watches and the seeding's own verbs left in."""
+    found: dict[str, float] = {}
+    for metric in REQUESTS.collect():
+        for sample in metric.samples:
+            verb, kind = sample.labels.get("verb", ""), sample.labels.get("kind")
+            if sample.name.endswith("_total") and verb != "watch":
+                name = "get Secret" if (verb, kind) == ("get", "Secret") else verb
+                found[name] = found.get(name, 0) + sample.value
+    return found
+
+
+def _instance_spec() -> dict[str, object]:
+    return {"serviceOfferingName": "o", "servicePlanName": "p"}
+
+
+def _object(resource: Resource, meta: Mapping[str, object], spec: Mapping[str, object]) -> Object:
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": spec}
+
+
+def _secret(binding: Object, name: str) -> Object:
+    meta = binding["metadata"]
+    owner = {
+        "apiVersion": SERVICE_BINDINGS.api_version,
+        "kind": SERVICE_BINDINGS.kind,
+        "name": meta["name"],
+        "uid": meta["uid"],
+        "controller": True,
+    }
+    return {"metadata": {"name": name, "namespace": meta["namespace"], "ownerReferences": [owner]}}
