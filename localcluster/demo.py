@@ -3,19 +3,24 @@
 Exits with 1 as soon as a step does not come true.
 """
 
+import json
 import sys
 import time
 import urllib.error
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from rich.console import Console
 
 from localcluster.binaries import ensure_all
-from localcluster.client import CREDENTIALS, Client
+from localcluster.client import Client
 from localcluster.environment import Environment
+from localcluster.servicemanager import ServiceManager
 
 PATIENCE: Final = 30.0
+BUDGET: Final = 20
+"""Seconds of hard delete in the demo."""
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -43,7 +48,25 @@ class Story:
                 raise AssertionError(f"{name} did not become {state}/{reason} {' '.join(words)}; it is {status}")
             time.sleep(0.01)
 
-    def eventually(self, true: Callable[[], Any], what: str) -> float:
+    def expect_gone(self, name: str) -> None:
+        """Follow a CR's status until the CR is gone, printing every change."""
+        started, last = time.monotonic(), None
+        while (status := self._client.status(name)) is not None:
+            if status != last:
+                self.line(f"{name}: [cyan]{status.state}/{status.reason}[/cyan] {status.message}")
+                last = status
+            if time.monotonic() - started > BUDGET + PATIENCE:
+                raise AssertionError(f"{name} is still there and says {status}")
+            time.sleep(0.01)
+        self.line(f"BtpOperator {name} is gone [green]({time.monotonic() - started:.2f} s)[/green]")
+
+    def check(self, true: bool, what: str) -> None:
+        """Say what is so, or fail because it is not."""
+        if not true:
+            raise AssertionError(f"not so: {what}")
+        self.line(what)
+
+    def eventually(self, true: Callable[[], Any], what: str, quiet: bool = False) -> float:
         """Wait until something is so. Returns the seconds it took."""
         started = time.monotonic()
         while not true():
@@ -51,14 +74,15 @@ class Story:
                 raise AssertionError(f"{what}: did not happen within {PATIENCE:.0f} s")
             time.sleep(0.01)
         took = time.monotonic() - started
-        self.line(f"{what} [green]({took:.2f} s)[/green]")
+        if not quiet:
+            self.line(f"{what} [green]({took:.2f} s)[/green]")
         return took
 
     def line(self, text: str) -> None:
         console.print(f"[dim]{time.monotonic() - self._began:6.2f} s[/dim]  {text}")
 
 
-def tell(environment: Environment) -> None:
+def tell(environment: Environment, sap: ServiceManager) -> None:
     """The story itself."""
     client = Client(environment.cluster)
     story = Story(client)
@@ -72,7 +96,7 @@ def tell(environment: Environment) -> None:
     story.expect("btpoperator", "Error", "InvalidSecret", "missing keys: cluster_id, tokenurl", "values: clientsecret")
 
     story.heading("A good Secret")
-    client.put_secret(CREDENTIALS)
+    client.put_secret(sap.credentials())
     took = story.expect("btpoperator", "Ready", "ReconcileSucceeded")
     story.line(f"Ready [green]{took:.2f} s[/green] after the Secret was there")
 
@@ -86,24 +110,59 @@ def tell(environment: Environment) -> None:
     story.eventually(lambda: client.get(role), "the ClusterRole is back")
     story.expect("btpoperator", "Ready", "ReconcileSucceeded")
 
-    story.heading("kubectl delete btpoperator btpoperator: the next-oldest takes over")
+    story.heading("A team uses it: 4 ServiceInstances with a ServiceBinding each, in two namespaces")
+    operand = environment.start_operand()
+    use(story, client, sap)
+
+    story.heading("kubectl delete btpoperator btpoperator: hard delete, and the next-oldest takes over")
     client.delete_operator("btpoperator")
-    story.eventually(lambda: client.status("btpoperator") is None, "BtpOperator btpoperator is gone")
+    story.expect_gone("btpoperator")
+    story.check(not sap.instances and not sap.bindings, "nothing is left in SAP Service Manager")
     story.expect("another", "Ready", "ReconcileSucceeded")
 
-    story.heading("kubectl delete btpoperator another: nothing is left")
+    story.heading(f"The same, but the operand dies: soft delete after the budget, here {BUDGET} s instead of 20 min")
+    use(story, client, sap)
+    operand.kill()
+    story.line("the operand is killed; its webhooks stay registered")
     client.delete_operator("another")
-    story.eventually(lambda: client.status("another") is None, "BtpOperator another is gone")
+    story.expect_gone("another")
+    found = client.get("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
+    story.check(found is not None and found["data"]["total"] == "8", "ConfigMap sap-btp-abandoned names all 8, such as")
+    for line in (found or {"data": {"objects.jsonl": ""}})["data"]["objects.jsonl"].splitlines()[::4]:
+        entry = json.loads(line)
+        story.line(f"  {entry['kind']} {entry['namespace']}/{entry['name']}, in SAP BTP {entry['sap_id']}")
+    story.check(len(sap.instances) == len(sap.bindings) == 4, "they still live in SAP Service Manager")
     story.eventually(lambda: not client.managed_objects(), "everything the chart installed is gone")
+
+
+def use(story: Story, client: Client, sap: ServiceManager) -> None:
+    """Make instances and bindings, and wait until SAP has them and their Secrets are there."""
+    for namespace in ("team-a", "team-b"):
+        client.ensure_namespace(namespace)
+        for name in ("database", "queue"):
+            story.eventually(partial(admitted, client, namespace, name), "", quiet=True)
+            client.create_binding(namespace, f"{name}-credentials", name)
+    story.eventually(lambda: len(sap.instances) == len(sap.bindings) == 4, "SAP Service Manager has all of them")
+    secret = "/api/v1/namespaces/team-b/secrets/queue-credentials"
+    story.eventually(lambda: client.get(secret), "their Secrets with credentials are there")
+
+
+def admitted(client: Client, namespace: str, name: str) -> bool:
+    """Whether the instance could be made: the operand's webhooks take a moment to be there."""
+    try:
+        client.create_instance(namespace, name)
+    except urllib.error.URLError:
+        return False
+    return True
 
 
 def main() -> int:
     ensure_all()
     console.print("starting etcd, kube-apiserver, controllers, kwok, Temporal, worker and trigger ...")
     try:
-        with Environment() as environment:
+        with ServiceManager() as sap, Environment({"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}) as environment:
             try:
-                tell(environment)
+                tell(environment, sap)
             except (AssertionError, urllib.error.URLError) as error:
                 console.print(f"[red]{error}[/red]")
                 for manager in environment.workers + environment.triggers:

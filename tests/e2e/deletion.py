@@ -3,17 +3,20 @@
 import json
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from activities.nudge import Nudger
 from localcluster.client import Client as Person
 from localcluster.environment import Environment
 from localcluster.processes import Process
 from localcluster.servicemanager import ServiceManager
-from models.workflow_io import DeprovisionResult
+from models.operators import Operator
+from models.workflow_io import DeprovisionResult, Limits, OperandTeardown
 from workflows.deprovision import DeprovisionWorkflow
 
 
@@ -67,6 +70,20 @@ class Scene:
         """Delete the CR and wait until it is gone."""
         self.person.delete_operator(name)
         self.gone(name, seconds)
+
+    async def delete_by(self, teardown: OperandTeardown, budget: timedelta) -> None:
+        """Delete the CR under another policy and budget than the processes were started with: the trigger rests."""
+        trigger = self.environment.triggers[0]
+        trigger.stop()
+        path = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
+        ref = Operator.from_object(self.person.get(path) or {}).ref
+        self.person.delete_operator("btpoperator")
+        client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+        limits = Limits(hard_delete_timeout=budget)
+        await Nudger(client, "btp-manager", limits, teardown).nudge(ref, deleting=True)
+        self.gone()
+        trigger.start()
+        trigger.wait_ready()
 
     def gone(self, name: str = "btpoperator", seconds: float = 90) -> None:
         self.until(lambda: self.person.status(name) is None, f"CR {name} to be gone", seconds)

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
-from models.workflow_io import DeletionMode
+from models.workflow_io import DeletionMode, OperandTeardown
 from tests.e2e.deletion import Scene
 
 BUDGET = 8.0
@@ -231,3 +232,30 @@ async def test_a_spare_cr_goes_at_once_and_takes_nothing_with_it(scene: Scene) -
     scene.delete("spare", seconds=5)
     assert scene.state() == "Ready" and scene.person.managed_objects()
     scene.delete()
+
+
+@pytest.mark.parametrize(
+    ("teardown", "alive", "mode"),
+    [
+        (OperandTeardown.FIRST, True, DeletionMode.SOFT),
+        (OperandTeardown.FIRST, False, DeletionMode.SOFT),
+        (OperandTeardown.LAST, True, DeletionMode.HARD),
+        (OperandTeardown.LAST, False, DeletionMode.SOFT),
+        (OperandTeardown.AUTO, True, DeletionMode.HARD),
+        (OperandTeardown.AUTO, False, DeletionMode.SOFT),
+    ],
+)
+async def test_each_teardown_policy_ends_and_says_how(
+    scene: Scene, teardown: OperandTeardown, alive: bool, mode: DeletionMode
+) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    if not alive:
+        assert scene.operand is not None
+        scene.operand.kill()
+    await scene.delete_by(teardown, budget=timedelta(seconds=4))
+    scene.nothing_left()
+    result = await scene.result()
+    assert result.mode is mode
+    assert len(scene.sap.instances) == (0 if mode is DeletionMode.HARD else 2)
+    assert len(scene.reported()) == result.abandoned_total == (0 if mode is DeletionMode.HARD else 4)
