@@ -61,9 +61,10 @@ class SoftDeleteActivities:
             return result  # the CRD is not there, so nothing of its kind is
 
     async def _let_go_page(self, resource: Resource, page: Objects, report: AbandonedReport) -> SoftDeleteResult:
-        """Write down, ask for the deletion, take the finalizer off: in this order nothing is lost and nothing returns.
+        """Write down, ask for the deletion, remove Secrets, take the finalizer off: in this order nothing is lost.
 
         A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
+        Secrets go while their bindings still say which they are, and before the garbage collector has to look.
         """
         abandoned = [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if _is_held(obj)]
         if abandoned:
@@ -76,8 +77,8 @@ class SoftDeleteActivities:
 
         alive = {obj["metadata"]["namespace"] for obj in page if not obj["metadata"].get("deletionTimestamp")}
         await asyncio.gather(*(limited(self._kube.delete_collection(resource, name)) for name in sorted(alive)))
-        await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
         secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
+        await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
         gone = len([obj for obj in page if not _kept_by(obj)])
         count = {"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets}
         return SoftDeleteResult(
