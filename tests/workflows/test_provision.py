@@ -132,7 +132,7 @@ async def test_a_change_while_readiness_is_waited_for_is_looked_at_without_waiti
 
 
 async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(temporal: Client) -> None:
-    world = World(let_apply_end=asyncio.Event())
+    world = World(let_apply_end=asyncio.Event(), stopping_takes=4)
     async with serving(temporal, world) as task_queue:
         handle = await start(temporal, task_queue)
         await world.applying.wait()

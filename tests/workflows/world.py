@@ -63,7 +63,7 @@ class World:
     messages: list[str] = field(default_factory=list)
     applying: asyncio.Event = field(default_factory=asyncio.Event)
     let_apply_end: asyncio.Event | None = None
-    apply_stopped_at: int = -1
+    stopping_takes: float = 0.1
 
     @activity.defn
     async def assess(self, ref: OperatorRef) -> Assessment:
@@ -109,7 +109,7 @@ class World:
                 activity.heartbeat()
                 await asyncio.sleep(0.05)
         except asyncio.CancelledError:
-            await asyncio.sleep(0.5)  # in the middle of a write
+            await asyncio.sleep(self.stopping_takes)  # in the middle of a write
             self.diary.append("apply stopped")
             raise
         if self.apply_fails:
