@@ -89,6 +89,17 @@ def wait_until(true: Callable[[], bool], what: str, process: Process | None = No
         time.sleep(0.05)
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of that number exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def answers(url: str) -> bool:
     """Whether a GET of this URL is answered with 200."""
     with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2) as response:

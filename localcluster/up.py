@@ -58,7 +58,8 @@ def down() -> int:
         print("nothing is up")
         return 0
     os.kill(record["pid"], signal.SIGTERM)
-    wait_until(lambda: _running() is None, "the environment to end")
+    wait_until(lambda: _started(record["pid"]) != record["started"], "the environment to end")
+    LOG.unlink(missing_ok=True)
     print("everything is stopped")
     return 0
 
@@ -101,7 +102,8 @@ def _running() -> dict[str, Any] | None:
 def _started(pid: int) -> str:
     """When a process began (field 22 of /proc/PID/stat), to tell it from a later one of the same number."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return "gone" if fields[0] == "Z" else fields[19]
     except OSError:
         try:
             os.kill(pid, 0)  # no /proc on this system: alive is all that can be known
