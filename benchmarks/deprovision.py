@@ -1,46 +1,103 @@
 """`make bench-deprovision`: how long a deletion takes and what it costs, by number of objects, on both paths.
 
-Arguments: numbers of pairs of an instance and a binding (default 50 200 500), spread over 10 namespaces.
+Arguments: numbers of pairs of an instance and a binding (default 50 500), spread over 10 namespaces; then, if one of
+them is 0, what the worker's memory does from nothing to 10,000 objects.
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import yaml
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from benchmarks.measuring import requests_of, resident_mib
+from benchmarks.measuring import peak_mib, requests_of, resident_mib
+from kube.client import Kube
+from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.binaries import ensure_all
-from localcluster.client import Client
+from localcluster.client import CREDENTIALS, Client
+from localcluster.controlplane import CHECKOUT
 from localcluster.environment import Environment
 from localcluster.processes import Process
 from localcluster.servicemanager import ServiceManager
+from models.names import OPERAND_FINALIZER
 
 NAMESPACES = 10
 BUDGET = 10
 
 
 def main() -> None:
-    sizes = [int(word) for word in sys.argv[1:]] or [50, 200, 500]
+    sizes = [int(word) for word in sys.argv[1:]] or [50, 500, 0]
     ensure_all()
     settings = {"BTP_HARD_DELETE_TIMEOUT": "20m"}
     with ServiceManager() as sap, Environment(settings) as environment:
         print("hard delete, operand alive", flush=True)
         operand = environment_ready(environment, sap)
-        for pairs in sizes:
+        for pairs in filter(None, sizes):
             seed(environment, sap, pairs)
             hard(environment, sap, pairs)
             operand = environment_ready(environment, sap, operand)
     settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}
-    for pairs in sizes:
+    for pairs in filter(None, sizes):
         with ServiceManager() as sap, Environment(settings) as environment:
             print(f"soft delete, operand dead and its webhooks registered, budget {BUDGET} s", flush=True)
             operand = environment_ready(environment, sap)
             seed(environment, sap, pairs)
             soft(environment, sap, pairs, operand)
+    if 0 in sizes:
+        print("memory of the worker, operand dead", flush=True)
+        memory(settings)
+
+
+def memory(settings: dict[str, str]) -> None:
+    """The worker's peak memory over a whole deletion with a dead operand: no object, and 5,000 of each kind."""
+    nothing, many = (peak(settings, pairs) for pairs in (0, 5000))
+    print(f"  the worker's peak memory grows by {many - nothing:.0f} MiB from 0 to 10,000 objects", flush=True)
+
+
+def peak(settings: dict[str, str], pairs: int) -> float:
+    with Environment(settings) as environment:
+        person, worker = Client(environment.cluster), environment.workers[0]
+        asyncio.run(seed_directly(environment, pairs))
+        person.put_secret(CREDENTIALS)
+        person.create_operator("bench")
+        wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
+        began = time.monotonic()
+        person.delete_operator("bench")
+        wait(lambda: person.status("bench") is None, 600)
+        found = peak_mib(worker)
+        print(
+            f"  {2 * pairs} objects: CR gone after {time.monotonic() - began:.1f} s, peak {found:.0f} MiB", flush=True
+        )
+        return found
+
+
+async def seed_directly(environment: Environment, pairs: int) -> None:
+    """Objects as the operand leaves them, made before its webhooks are there."""
+    os.environ["KUBECONFIG"] = str(environment.cluster.kubeconfig())
+    kube = await Kube.from_environment()
+    for file in (CHECKOUT / "chart" / "sap-btp-operator" / "crds").iterdir():
+        await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, yaml.safe_load(file.read_text()))
+    await asyncio.sleep(3)
+    room = asyncio.Semaphore(32)
+
+    async def make(resource: Resource, number: int, spec: dict[str, str]) -> None:
+        meta = {"name": f"x{number}", "namespace": f"bench-{number % NAMESPACES}", "finalizers": [OPERAND_FINALIZER]}
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": spec}
+        async with room:
+            await kube.create(resource, body)
+
+    for number in range(NAMESPACES):
+        Client(environment.cluster).ensure_namespace(f"bench-{number}")
+    instance = {"serviceOfferingName": "offering", "servicePlanName": "plan"}
+    await asyncio.gather(*(make(SERVICE_INSTANCES, number, instance) for number in range(pairs)))
+    binding = {"serviceInstanceName": "x0"}
+    await asyncio.gather(*(make(SERVICE_BINDINGS, number, binding) for number in range(pairs)))
+    await kube.close()
 
 
 def environment_ready(environment: Environment, sap: ServiceManager, operand: Process | None = None) -> Process:

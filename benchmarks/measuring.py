@@ -4,6 +4,7 @@ import statistics
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -46,11 +47,19 @@ def requests_of(manager: Manager) -> Requests:
 
 
 def resident_mib(manager: Manager) -> float:
-    """Resident memory of a process, in MiB."""
+    """Resident memory of a process now, in MiB."""
+    return _memory(manager, "VmRSS")
+
+
+def peak_mib(manager: Manager) -> float:
+    """The most resident memory that a process ever had, in MiB."""
+    return _memory(manager, "VmHWM")
+
+
+def _memory(manager: Manager, field: str) -> float:
     assert manager.process is not None
-    with open(f"/proc/{manager.process.pid}/status") as status:  # noqa: PTH123
-        kib = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    return kib / 1024
+    status = Path(f"/proc/{manager.process.pid}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(field)) / 1024
 
 
 def distribution(seconds: Sequence[float]) -> str:
