@@ -119,7 +119,8 @@ class Operand:
 
     async def _provide(self, resource: Resource, obj: Object) -> None:
         meta, key = obj["metadata"], (obj["metadata"]["namespace"], obj["metadata"]["name"])
-        body: dict[str, Any] = {"name": meta["name"]}
+        labels = {"_namespace": [meta["namespace"]], "_k8sname": [meta["name"]]}
+        body: dict[str, Any] = {"name": meta["name"], "labels": labels}
         if resource is SERVICE_BINDINGS:
             instance = self._reflectors[SERVICE_INSTANCES].known.get((key[0], obj["spec"]["serviceInstanceName"]), {})
             identity = (instance.get("status") or {}).get("instanceID")
