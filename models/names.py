@@ -28,7 +28,6 @@ OPERAND_POD_SELECTOR: Final = "app.kubernetes.io/instance=sap-btp-operator,contr
 OPERAND_FINALIZER: Final = "services.cloud.sap.com/sap-btp-finalizer"
 """On ServiceInstances, ServiceBindings and watched parameter Secrets. Soft delete removes this one and no other."""
 PREVENT_DELETION_ANNOTATION: Final = "services.cloud.sap.com/preventDeletion"
-WATCHED_SECRET_LABEL: Final = "services.cloud.sap.com/watch-secret"
 
 CA_SECRET: Final = "ca-server-cert"
 WEBHOOK_CERT_SECRET: Final = "webhook-server-cert"

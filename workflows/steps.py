@@ -48,12 +48,10 @@ async def set_status(ref: OperatorRef, finding: Finding) -> None:
 
 
 def explain(error: ActivityError) -> Finding | None:
-    """What a failed activity says about the cluster; its reason is None if it is not one of ours."""
+    """What a failed activity says about the cluster; None if its failure has no reason of ours."""
     cause = error.cause
-    if isinstance(cause, ApplicationError):
-        if cause.type in set(Reason):
-            return Finding(reason=Reason(cause.type), message=cause.message)
-        return None
+    if isinstance(cause, ApplicationError) and cause.type in set(Reason):
+        return Finding(reason=Reason(cause.type), message=cause.message)
     return None
 
 

@@ -16,6 +16,7 @@ from models.conditions import MEANING, Reason, ready_condition
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
 from models.workflow_io import Limits, OperandTeardown
+from tests.cluster import encoded
 from tests.conftest import CHART, Eventually
 from worker.__main__ import build_worker
 
@@ -39,7 +40,11 @@ async def test_a_chart_that_does_not_render(
     (tmp_path / "chart" / "templates" / "broken.yaml").write_text("{{ .Values.manager.secret.data | fail }}")
     said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
     assert said.startswith("PreparingInstallInfoFailed: chart chart does not render: ")
-    assert not [value for value in credentials.values() if value in said]
+    history = await temporal.get_workflow_handle(workflow_id(ref, f"test-{ref.uid}")).fetch_history()
+    raw = b"".join(event.SerializeToString() for event in history.events)
+    assert b"does not render" in raw
+    for value in [*credentials.values(), *encoded(credentials).values()]:
+        assert value not in said and value.encode() not in raw
 
 
 async def test_an_object_that_the_api_refuses(
