@@ -19,7 +19,7 @@ from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 from prometheus_client import Counter
 
-from kube.errors import NotFound, Unavailable, error_from
+from kube.errors import NotFound, Silent, Unavailable, error_from
 from kube.resources import Resource
 from models.names import FIELD_MANAGER
 
@@ -136,7 +136,7 @@ class Kube:
         while True:
             body = await self._json("list", resource, "GET", resource.path(namespace), query=query, accept=accept)
             meta = body.get("metadata") or {}
-            yield body.get("items") or [], str(meta.get("resourceVersion", ""))
+            yield _objects(body, resource), str(meta.get("resourceVersion", ""))
             if not meta.get("continue"):
                 return
             query["continue"] = meta["continue"]
@@ -222,10 +222,12 @@ class Kube:
         labels: str = "",
         fields: str = "",
         metadata_only: bool = False,
-        seconds: int = 290,
-        silence: float = 75,
+        seconds: int,
+        silence: float,
     ) -> AsyncIterator[Object]:
         """Events after `resource_version`, as the API sends them, bookmarks included, until the server ends the watch.
+
+        The first is ours and has no object: OPENED, the server has accepted the watch.
 
         Args:
             seconds: after which the server ends the watch.
@@ -233,7 +235,8 @@ class Kube:
 
         Raises:
             Expired: the version is too old; list again.
-            Unavailable: the connection broke, or was silent for too long.
+            Silent: nothing was said for too long; a new watch from the last version misses nothing.
+            Unavailable: the connection broke, or what was said was no event.
         """
         query = {
             "watch": "true",
@@ -247,18 +250,17 @@ class Kube:
         timeout = aiohttp.ClientTimeout(total=seconds + 30, sock_connect=5, sock_read=silence)
         doing = f"watch {resource.plural}"
         async with self._request("watch", resource, "GET", resource.path(namespace), query, None, accept, timeout) as r:
+            yield {"type": "OPENED"}
             buffer = b""
-            async for chunk in r.content.iter_any():
-                *lines, buffer = (buffer + chunk).split(b"\n")
-                for line in lines:
-                    try:
-                        event = json.loads(line)
-                    except ValueError as error:
-                        raise Unavailable(f"{doing}: the server sent a broken line") from error
-                    if event.get("type") == "ERROR":
-                        status = event.get("object") or {}
-                        raise error_from(int(status.get("code") or 500), status, doing)
-                    yield event
+            try:
+                async for chunk in r.content.iter_any():
+                    *lines, buffer = (buffer + chunk).split(b"\n")
+                    for line in lines:
+                        yield _event(line, doing)
+            except aiohttp.SocketTimeoutError as error:
+                raise Silent(f"{doing}: nothing was said for {silence:.0f} s") from error
+            if buffer:
+                raise Unavailable(f"{doing}: the connection ended in the middle of a line")
 
     async def _json(
         self,
@@ -318,6 +320,30 @@ class Kube:
             REQUESTS.labels(verb, resource.kind, code).inc()
             if verb != "watch":
                 SECONDS.labels(verb).inc(time.perf_counter() - began)
+
+
+def _objects(body: Object, resource: Resource) -> Objects:
+    """The objects of a list, each with a name: whatever is between us and the API server may answer anything."""
+    items = body.get("items") or []
+    if not isinstance(items, list) or not all(map(_is_object, items)):
+        raise Unavailable(f"list {resource.plural}: the answer is not a list of objects", status=200)
+    return items
+
+
+def _event(line: bytes, doing: str) -> Object:
+    event = _decoded(line)
+    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+        raise Unavailable(f"{doing}: the server sent a line that is no event")
+    found = event["object"]
+    if event.get("type") == "ERROR":
+        raise error_from(int(found.get("code") or 500), found, doing)
+    if event.get("type") != "BOOKMARK" and not _is_object(found):
+        raise Unavailable(f"{doing}: the server sent an event without an object")
+    return event
+
+
+def _is_object(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("metadata"), dict) and "name" in found["metadata"]
 
 
 def _decoded(body: bytes) -> Any:

@@ -37,6 +37,10 @@ class Unavailable(KubeError):
     """401, 429, 5xx, a timeout, a broken connection: try again later."""
 
 
+class Silent(Unavailable):
+    """A watch on which nothing was said for longer than bookmarks take: the connection may be dead."""
+
+
 _BY_STATUS: Mapping[int, type[KubeError]] = {
     400: Refused,
     403: Refused,

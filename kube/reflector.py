@@ -5,6 +5,7 @@ connection was away is found by comparing the new list with what was known. Dele
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -15,7 +16,7 @@ import structlog
 from prometheus_client import Counter
 
 from kube.client import Kube
-from kube.errors import Expired, KubeError
+from kube.errors import Expired, KubeError, Silent, Unavailable
 from kube.resources import Resource
 
 FIRST_PAUSE: Final = 0.2
@@ -60,26 +61,30 @@ class Reflector:
     heard: float = field(default_factory=time.monotonic)
     """When the server last sent an event, a bookmark or a list."""
     trouble: str = ""
+    failures: int = 0
+    """Troubles in a row, since the server last said something in a watch."""
+    watch_seconds: int = 290
+    """After which the server is asked to end a watch."""
+    silence: float = 75.0
+    """Seconds without a byte after which a connection counts as dead; bookmarks come every minute."""
     on_sync: Callable[[], None] = lambda: None
     """Called each time the list was read, also when it brought nothing new."""
 
     async def changes(self) -> AsyncIterator[Change]:
         """Every change, from the first list on. Ends only when it is cancelled."""
-        failures = 0
         while True:
             try:
                 async for change in self._list_and_watch():
-                    failures = 0
                     yield change
-                failures = 0
             except KubeError as error:
                 self.synced = False
-                if not isinstance(error, Expired) and (failures == 0 or str(error) != self.trouble):
-                    # One line for each kind of trouble, not one for each retry.
-                    log.warning("watch interrupted, listing again", kind=self.source.resource.kind, error=str(error))
-                self.trouble = str(error)
-                failures += 1
-                await asyncio.sleep(_pause(failures, error.retry_after))
+                if not isinstance(error, Expired):
+                    if not self.failures:  # one line for a trouble, not one for each retry
+                        kind = self.source.resource.kind
+                        log.warning("watch interrupted, listing again", kind=kind, error=str(error))
+                    self.trouble = str(error)
+                self.failures += 1
+                await asyncio.sleep(_pause(self.failures, error.retry_after))
             RESTARTS.labels(self.source.resource.kind).inc()
 
     async def _list_and_watch(self) -> AsyncIterator[Change]:
@@ -101,27 +106,36 @@ class Reflector:
                     yield change
         for key in [key for key in self.known if key not in seen]:
             yield Change(source, key, self.known.pop(key), None)  # deleted while nobody watched
-        if self.trouble:
-            log.info("watching again", kind=source.resource.kind)
         self.synced, self.trouble = True, ""
         self.on_sync()
         while True:
-            # A watch that the server ends in order goes on from the last version; no list is needed.
-            async for event in self.kube.watch(
-                source.resource,
-                source.namespace,
-                resource_version=version,
-                labels=source.labels,
-                fields=source.fields,
-                metadata_only=source.metadata_only,
-            ):
-                self._hear()
-                obj = event.get("object") or {}
-                version = (obj.get("metadata") or {}).get("resourceVersion") or version
-                if event.get("type") == "BOOKMARK":
-                    continue
-                if change := self._remove(obj) if event.get("type") == "DELETED" else self._update(obj):
-                    yield change
+            # A watch that the server ends in order, or that fell silent, goes on from the last version without a list.
+            began = time.monotonic()
+            with contextlib.suppress(Silent):
+                async for event in self.kube.watch(
+                    source.resource,
+                    source.namespace,
+                    resource_version=version,
+                    labels=source.labels,
+                    fields=source.fields,
+                    metadata_only=source.metadata_only,
+                    seconds=self.watch_seconds,
+                    silence=self.silence,
+                ):
+                    self._hear()
+                    if event["type"] == "OPENED":
+                        continue
+                    if self.failures:
+                        log.info("watching again", kind=source.resource.kind)
+                        self.failures = 0
+                    version = event["object"].get("metadata", {}).get("resourceVersion") or version
+                    if event["type"] != "BOOKMARK" and (change := self._changed(event)):
+                        yield change
+            if time.monotonic() - began < 1:
+                raise Unavailable(f"watch {source.resource.plural}: the server ends it at once")
+
+    def _changed(self, event: Mapping[str, Any]) -> Change | None:
+        return self._remove(event["object"]) if event["type"] == "DELETED" else self._update(event["object"])
 
     def _update(self, obj: Mapping[str, Any]) -> Change | None:
         key, after = _key(obj), self.source.digest(obj)
@@ -146,5 +160,5 @@ def _key(obj: Mapping[str, Any]) -> tuple[str, str]:
 
 def _pause(failures: int, asked: float | None) -> float:
     """Seconds before the next list: at least what the server asked for, growing, and never in step with others."""
-    longest = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+    longest = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)  # hours away must not overflow
     return (asked or 0.0) + random.uniform(longest / 2, longest)

@@ -68,9 +68,9 @@ class ControlPlane:
         self._stack.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def kubeconfig(self, user: str = "admin") -> Path:
-        """A kubeconfig file for one of `USERS`."""
-        path = self.folder / f"{user}.kubeconfig"
+    def kubeconfig(self, user: str = "admin", via: str = "") -> Path:
+        """A kubeconfig file for one of `USERS`; `via` is the address of a proxy in front of the API server."""
+        path = self.folder / f"{user}{via.rpartition(':')[2]}.kubeconfig"
         if not path.exists():
             config = {
                 "apiVersion": "v1",
@@ -78,7 +78,7 @@ class ControlPlane:
                 "clusters": [
                     {
                         "name": "local",
-                        "cluster": {"server": self.url, "certificate-authority": str(self._certificate)},
+                        "cluster": {"server": via or self.url, "certificate-authority": str(self.certificate)},
                     }
                 ],
                 "users": [{"name": user, "user": {"token": self._tokens[user]}}],
@@ -110,11 +110,12 @@ class ControlPlane:
         self._wait_for_api(self._apiserver)
 
     @property
-    def _certificate(self) -> Path:
+    def certificate(self) -> Path:
+        """The API server's own certificate, which is its CA too; its key lies beside it."""
         return self.folder / "certs" / "apiserver.crt"
 
     def _trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self._certificate))
+        return ssl.create_default_context(cafile=str(self.certificate))
 
     def _start(self) -> None:
         data = self.folder / "etcd"

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
+from localcluster.faults import FaultProxy
 from localcluster.processes import Process, answers, free_port, listens, wait_until
 
 SETTINGS: Final = ("BTP_", "TEMPORAL_", "KUBE")
@@ -75,7 +76,11 @@ class Manager:
 
 
 class Environment:
-    """Everything together. `settings` are further BTP_* variables for worker and trigger."""
+    """Everything together.
+
+    `settings` are further BTP_* variables for worker and trigger; with `faults`, both reach the API server through
+    `proxy`, which can misbehave in every known way.
+    """
 
     def __init__(
         self,
@@ -83,9 +88,12 @@ class Environment:
         pod_delay: float = 0.0,
         workers: int = 1,
         triggers: int = 1,
+        faults: bool = False,
     ) -> None:
         self._stack = ExitStack()
         self.cluster = ControlPlane(pod_delay)
+        self.proxy = FaultProxy(self.cluster)
+        self._faults = faults
         self.temporal = TemporalServer(self.cluster.folder)
         self._settings = settings or {}
         self.workers = [self._manager("worker", number) for number in range(workers)]
@@ -96,8 +104,11 @@ class Environment:
             self._stack.enter_context(self.cluster)
             self._stack.callback(self.temporal.stop)
             self.temporal.start()
+            if self._faults:
+                self._stack.enter_context(self.proxy)
             for manager in self.workers + self.triggers:
-                self.cluster.kubeconfig(f"btp-{manager.name.split('-')[0]}")
+                via = self.proxy.url if self._faults else ""
+                manager.environment["KUBECONFIG"] = str(self.cluster.kubeconfig(f"btp-{manager.module}", via))
                 self._stack.callback(manager.stop)
                 manager.start()
             for manager in self.workers + self.triggers:
@@ -134,7 +145,6 @@ class Environment:
             "HOME": str(self.cluster.folder),
             "PATH": f"{binary('helm').parent}{os.pathsep}{os.environ.get('PATH', '')}",
             "PYTHONPATH": str(CHECKOUT),
-            "KUBECONFIG": str(self.cluster.folder / f"btp-{module}.kubeconfig"),
             "TEMPORAL_ADDRESS": self.temporal.address,
             "BTP_LOG_FORMAT": "json",
             **self._settings,

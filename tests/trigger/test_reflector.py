@@ -1,121 +1,236 @@
-"""List, then watch: what was missed is found, and what the server asks for is done. Faults come from a small fake."""
+"""List, then watch, through a proxy in front of the real API server that fails in every known way."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
-from kube.client import Kube, Object
-from kube.errors import Expired, KubeError, Unavailable
+from kube import client as kube_client
+from kube import reflector
+from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
 from kube.resources import CONFIG_MAPS
-from models.names import KYMA_NAMESPACE
+from localcluster.controlplane import ControlPlane
+from localcluster.faults import Fault, FaultProxy
+from tests.cluster import ensure_namespace
 
-
-def config_map(name: str, value: str, version: str = "1") -> Object:
-    return {"metadata": {"name": name, "namespace": "n", "resourceVersion": version}, "data": {"v": value}}
-
-
-class Script:
-    """An API that answers lists and watches as told; a list or a watch may be an error."""
-
-    def __init__(self, *answers: list[Object] | KubeError) -> None:
-        self._answers = list(answers)
-        self.watched_from: list[str] = []
-
-    async def pages(self, *_: object, **__: object) -> AsyncIterator[tuple[list[Object], str]]:
-        answer = self._answers.pop(0)
-        if isinstance(answer, KubeError):
-            raise answer
-        yield answer, f"list-{len(self._answers)}"
-
-    async def watch(self, *_: object, resource_version: str, **__: object) -> AsyncIterator[Object]:
-        self.watched_from.append(resource_version)
-        if not self._answers:
-            await asyncio.Event().wait()
-        answer = self._answers.pop(0)
-        if isinstance(answer, KubeError):
-            raise answer
-        for event in answer:
-            yield event
+NAMESPACE = "reflected"
 
 
 def digest(obj: Any) -> str:
     return str(obj["data"]["v"])
 
 
-async def changes(script: Script, count: int) -> list[tuple[str, Any, Any]]:
-    reflector = Reflector(script, Source(CONFIG_MAPS, digest))  # type: ignore[arg-type]
-    found: list[Change] = []
-    async with asyncio.timeout(10):
-        async for change in reflector.changes():
-            found.append(change)
-            if len(found) == count:
-                break
-    return [(change.key[1], change.before, change.after) for change in found]
+class Following:
+    """A reflector at work, and everything it said."""
+
+    def __init__(self, kube: Kube, **options: Any) -> None:
+        source = Source(CONFIG_MAPS, digest, NAMESPACE, labels="watched=yes", metadata_only=False)
+        self.reflector = Reflector(kube, source, **options)
+        self.seen: list[Change] = []
+
+    async def run(self) -> None:
+        async for change in self.reflector.changes():
+            self.seen.append(change)
+
+    @property
+    def said(self) -> list[tuple[str, Any, Any]]:
+        return [(change.key[1], change.before, change.after) for change in self.seen]
+
+    async def until(self, true: Callable[[], object], seconds: float = 20) -> None:
+        async with asyncio.timeout(seconds):
+            while not true():
+                await asyncio.sleep(0.01)
+
+    async def knows(self, **values: str) -> None:
+        await self.until(lambda: {key[1]: value for key, value in self.reflector.known.items()} == values)
 
 
-async def test_what_was_deleted_or_changed_while_away_is_found_by_the_next_list() -> None:
-    script = Script(
-        [config_map("a", "1"), config_map("b", "1")], Expired("too old"), [config_map("b", "2"), config_map("c", "1")]
-    )
-    assert await changes(script, 5) == [
-        ("a", None, "1"),
-        ("b", None, "1"),
-        ("b", "1", "2"),
-        ("c", None, "1"),
-        ("a", "1", None),
-    ]
+Follow = Callable[..., contextlib.AbstractAsyncContextManager[Following]]
 
 
-async def test_a_watch_goes_on_from_the_last_version_and_bookmarks_count() -> None:
-    bookmark = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "99"}}}
-    script = Script(
-        [],
-        [{"type": "ADDED", "object": config_map("a", "1", "7")}],
-        [bookmark],
-        [{"type": "DELETED", "object": config_map("a", "1", "100")}],
-    )
-    assert await changes(script, 2) == [("a", None, "1"), ("a", "1", None)]
-    assert script.watched_from[1:3] == ["7", "99"]
+@pytest.fixture(scope="module")
+def proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
+    with FaultProxy(control_plane) as started:
+        yield started
 
 
-async def test_doubled_events_and_changes_that_do_not_matter_are_no_changes() -> None:
-    event = {"type": "MODIFIED", "object": config_map("a", "1", "2")}
-    script = Script([config_map("a", "1")], [event, event, {"type": "MODIFIED", "object": config_map("a", "2", "3")}])
-    assert await changes(script, 2) == [("a", None, "1"), ("a", "1", "2")]
+@pytest.fixture
+async def follow(
+    kube: Kube, proxy: FaultProxy, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Follow]:
+    """Starts a reflector behind the proxy; a ConfigMap `a` is there from the beginning."""
+    proxy.clear()
+    proxy.requests.clear()
+    await ensure_namespace(kube, NAMESPACE)
+    await kube.delete_collection(CONFIG_MAPS, NAMESPACE, labels="watched=yes")
+    await put(kube, "a", "1")
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig("btp-trigger", proxy.url)))
+    behind = await Kube.from_environment()
+
+    @contextlib.asynccontextmanager
+    async def start(**options: Any) -> AsyncIterator[Following]:
+        following = Following(behind, **options)
+        task = asyncio.create_task(following.run())
+        try:
+            yield following
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    yield start
+    await behind.close()
+
+
+async def put(kube: Kube, name: str, value: str) -> None:
+    meta = {"name": name, "namespace": NAMESPACE, "labels": {"watched": "yes"}}
+    await kube.apply(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"v": value}})
+
+
+async def test_what_is_there_comes_first_and_then_every_change(kube: Kube, follow: Follow) -> None:
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        await put(kube, "b", "1")
+        await put(kube, "b", "2")
+        await kube.merge(CONFIG_MAPS, "b", NAMESPACE, {"metadata": {"annotations": {"no": "matter"}}})
+        await kube.delete(CONFIG_MAPS, "b", NAMESPACE)
+        await following.until(lambda: len(following.seen) == 4)
+    assert following.said == [("a", None, "1"), ("b", None, "1"), ("b", "1", "2"), ("b", "2", None)]
+
+
+async def test_a_watch_that_the_server_ends_goes_on_where_it_was_without_a_list(
+    kube: Kube, follow: Follow, proxy: FaultProxy
+) -> None:
+    async with follow(watch_seconds=2) as following:
+        await following.until(lambda: proxy.requests["WATCH"] >= 3)
+        await put(kube, "b", "1")
+        await following.knows(a="1", b="1")
+    assert proxy.requests["GET"] == 1
+
+
+async def test_a_bookmark_moves_the_clock_of_the_last_word(kube: Kube, follow: Follow, proxy: FaultProxy) -> None:
+    async with follow(watch_seconds=8) as following:
+        await following.until(lambda: proxy.watching)
+        await asyncio.sleep(0.5)
+        opened = following.reflector.heard
+        meta = {"name": "unwatched", "namespace": NAMESPACE, "labels": {"at": str(int(time.time()))}}
+        await kube.apply(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta})
+        # The API server sends a bookmark two seconds before it ends a watch, if it has seen anything new.
+        await following.until(lambda: following.reflector.heard > opened)
+        assert proxy.requests["WATCH"] == 1
+    assert following.said == [("a", None, "1")]
+
+
+async def test_what_was_deleted_and_changed_while_the_connection_was_away_is_found_by_the_next_list(
+    kube: Kube, follow: Follow, proxy: FaultProxy
+) -> None:
+    await put(kube, "b", "1")
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        proxy.add(Fault(reset=True))
+        proxy.hang_up()
+        await following.until(lambda: not following.reflector.synced)
+        await kube.delete(CONFIG_MAPS, "a", NAMESPACE)
+        await put(kube, "b", "2")
+        proxy.clear()
+        await following.knows(b="2")
+        await following.until(lambda: len(following.seen) == 4)
+    assert set(following.said[2:]) == {("a", "1", None), ("b", "1", "2")}
 
 
 @pytest.mark.parametrize(
-    "error", [Unavailable("busy", status=429, retry_after=0.1), Unavailable("reset"), Expired("x")]
+    "fault",
+    [
+        pytest.param(Fault(watch=True, times=1, expire=True), id="410 inside the watch"),
+        pytest.param(Fault(watch=True, times=1, status=410), id="410"),
+        pytest.param(Fault(watch=True, times=2, status=500), id="500"),
+        pytest.param(Fault(watch=True, times=1, status=504), id="504"),
+        pytest.param(Fault(watch=True, times=2, status=401), id="a token that is being renewed"),
+        pytest.param(Fault(watch=True, times=2, reset=True), id="reset"),
+        pytest.param(Fault(watch=True, times=2, truncate=True), id="a line cut in the middle"),
+        pytest.param(Fault(watch=True, times=1, silent=True), id="half-open"),
+        pytest.param(Fault(watch=True, times=2, body=b"<html>"), id="not JSON"),
+        pytest.param(Fault(watch=True, times=2, body=b'{"type": "ADDED"}\n'), id="an event without an object"),
+        pytest.param(Fault(watch=True, times=2, body=b'["ADDED"]\n'), id="an event that is none"),
+        pytest.param(Fault(watch=True, times=3, body=b""), id="ended at once"),
+        pytest.param(Fault(watch=False, times=2, status=429, retry_after="0"), id="429 to the list"),
+        pytest.param(Fault(watch=False, times=2, status=403), id="403 to the list"),
+        pytest.param(Fault(watch=False, times=2, reset=True), id="list reset"),
+        pytest.param(Fault(watch=False, times=2, body=b"[]"), id="a list that is none"),
+        pytest.param(Fault(watch=False, times=2, body=b'{"items": [{}]}'), id="an object without metadata"),
+    ],
 )
-async def test_after_any_trouble_it_lists_again(error: KubeError) -> None:
-    assert await changes(Script(error, [config_map("a", "1")]), 1) == [("a", None, "1")]
+async def test_after_any_trouble_it_lists_again_and_misses_nothing(
+    kube: Kube, follow: Follow, proxy: FaultProxy, fault: Fault
+) -> None:
+    proxy.add(fault)
+    with structlog.testing.capture_logs() as lines:
+        async with follow(silence=1.0) as following:
+            await following.until(lambda: fault.hits)
+            await put(kube, "b", "1")
+            await put(kube, "a", "2")
+            await following.until(lambda: fault.hits == fault.times)
+            await following.knows(a="2", b="1")
+            await following.until(lambda: following.reflector.synced)
+    assert len([line for line in lines if line["log_level"] == "warning"]) <= 1  # one for a state, not for a retry
 
 
-async def test_on_the_real_api_server_deletions_and_changes_arrive(kube: Kube) -> None:
-    reflector = Reflector(
-        kube, Source(CONFIG_MAPS, digest, KYMA_NAMESPACE, fields="metadata.name=watched", metadata_only=False)
-    )
-    seen: list[Change] = []
+async def test_a_busy_server_is_given_the_time_it_asks_for(follow: Follow, proxy: FaultProxy) -> None:
+    fault = proxy.add(Fault(watch=False, times=1, status=429, retry_after="2"))
+    async with follow() as following:
+        await following.until(lambda: fault.hits)
+        refused = time.monotonic()
+        await following.until(lambda: following.reflector.synced)
+    assert time.monotonic() - refused >= 2
 
-    async def follow() -> None:
-        async for change in reflector.changes():
-            seen.append(change)
 
-    task = asyncio.create_task(follow())
-    try:
-        async with asyncio.timeout(10):
-            while not reflector.synced:
-                await asyncio.sleep(0.01)
-            meta = {"name": "watched", "namespace": KYMA_NAMESPACE}
-            await kube.create(CONFIG_MAPS, {"metadata": meta, "data": {"v": "1"}})
-            await kube.merge(CONFIG_MAPS, "watched", KYMA_NAMESPACE, {"data": {"v": "2"}})
-            await kube.delete(CONFIG_MAPS, "watched", KYMA_NAMESPACE)
-            while len(seen) < 3:
-                await asyncio.sleep(0.01)
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-    assert [(change.before, change.after) for change in seen] == [(None, "1"), ("1", "2"), ("2", None)]
+async def test_lists_are_read_in_pages_and_begun_anew_when_a_page_has_expired(
+    kube: Kube, follow: Follow, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube_client, "PAGE", 2)
+    for name in "bcde":
+        await put(kube, name, "1")
+    fault = proxy.add(Fault(path="continue=", times=1, status=410))
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        await following.knows(a="1", b="1", c="1", d="1", e="1")
+    assert fault.hits == 1
+    assert proxy.requests["GET"] == 2 + 3
+    assert len(following.seen) == 5  # none is said twice
+
+
+async def test_doubled_and_reordered_events_change_nothing(kube: Kube, follow: Follow, proxy: FaultProxy) -> None:
+    proxy.add(Fault(watch=True, shuffle=True))
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        for value in "123":
+            await asyncio.gather(*(put(kube, name, value) for name in "bcd"))
+        await kube.delete(CONFIG_MAPS, "c", NAMESPACE)
+        await following.knows(a="1", b="3", d="3")
+    assert [change for change in following.said if change[1] == change[2]] == []
+
+
+async def test_a_hundred_interruptions_leave_neither_tasks_nor_connections(
+    follow: Follow, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kube.reflector.LONGEST_PAUSE", 0.01)
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        tasks = len(asyncio.all_tasks())
+        for number in range(2, 102):
+            while proxy.requests["GET"] < number:
+                proxy.hang_up()
+                await asyncio.sleep(0.02)
+        await following.until(lambda: following.reflector.synced and proxy.watching == 1)
+        assert len(asyncio.all_tasks()) <= tasks
+    await following.until(lambda: proxy.watching == 0)
+
+
+def test_the_pause_between_lists_grows_to_a_limit_however_long_the_server_is_away() -> None:
+    assert reflector._pause(1, None) <= reflector.FIRST_PAUSE
+    assert reflector._pause(100_000, None) <= reflector.LONGEST_PAUSE
+    assert reflector._pause(1, 30.0) > 30
