@@ -7,13 +7,19 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo up down test lint format types check bench-provision bench-deprovision binaries
+.PHONY: help demo record chaos up down test lint format types check bench-provision bench-deprovision binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 demo: $(UV) ## tell the whole story on a real control plane
 	@$(RUN) python -m localcluster.demo
+
+record: binaries ## record the histories that replay tests use, after a workflow got a new path
+	@$(RUN) python -m tests.replay.record
+
+chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (an hour)
+	@$(RUN) python -m tests.chaos
 
 up: $(UV) ## start everything and keep it running
 	@$(RUN) python -m localcluster.up up

@@ -23,8 +23,9 @@ NOTE: Final = (
 class AbandonedReport:
     """The list of abandoned objects, one JSON object a line, in as many ConfigMaps as it needs."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, because: str = "") -> None:
         self._kube = kube
+        self._because = because
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
 
@@ -53,7 +54,7 @@ class AbandonedReport:
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
                     "metadata": {"name": _name(number), "namespace": KYMA_NAMESPACE},
-                    "data": {"note": NOTE, "total": str(len(self._lines)), KEY: text},
+                    "data": {"note": NOTE, "because": self._because, "total": str(len(self._lines)), KEY: text},
                 },
             )
         self._stored = parts

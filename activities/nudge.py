@@ -1,6 +1,7 @@
 """Tells a CR's workflow to look again, or starts it: one request, so there is no race between the two."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from temporalio import activity
@@ -17,6 +18,8 @@ DEFAULT_TASK_QUEUE: Final = "btp-manager"
 STATE_ATTRIBUTE: Final = SearchAttributeKey.for_keyword("BtpOperatorState")
 NAMESPACE_ATTRIBUTE: Final = SearchAttributeKey.for_keyword("BtpOperatorNamespace")
 NAME_ATTRIBUTE: Final = SearchAttributeKey.for_keyword("BtpOperatorName")
+TASK_TIMEOUT: Final = timedelta(seconds=5)
+"""A worker that died with a workflow task in its hands is noticed after this."""
 SEARCH_ATTRIBUTES: Final = (STATE_ATTRIBUTE, NAMESPACE_ATTRIBUTE, NAME_ATTRIBUTE)
 
 
@@ -36,6 +39,7 @@ class Nudger:
             OperatorInput(ref=ref, limits=self.limits, operand_teardown=self.operand_teardown),
             id=workflow_id(ref, self.task_queue),
             task_queue=self.task_queue,
+            task_timeout=TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=DELETION_REQUESTED if deleting else LOOK_AGAIN,
             search_attributes=TypedSearchAttributes(

@@ -35,7 +35,7 @@ class SoftDeleteActivities:
     async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
         """Let every service object go; the result and ConfigMap sap-btp-abandoned name what was abandoned."""
         async with heartbeating() as progress:
-            report = AbandonedReport(self._kube)
+            report = AbandonedReport(self._kube, input.because)
             try:
                 await report.load()
                 result = SoftDeleteResult()

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import time
 import urllib.error
 from dataclasses import dataclass
 from typing import Any, Final
@@ -101,13 +102,17 @@ class Client:
         self._cluster.request("POST", resource.path(namespace), body)
 
     def get(self, path: str) -> dict[str, Any] | None:
-        try:
-            found: dict[str, Any] = self._cluster.request("GET", path)
-            return found
-        except urllib.error.HTTPError as error:
-            if error.code == 404:
-                return None
-            raise
+        """An object or a list; None if it is not there."""
+        while True:
+            try:
+                found: dict[str, Any] = self._cluster.request("GET", path)
+                return found
+            except urllib.error.HTTPError as error:
+                if error.code == 404:
+                    return None
+                if error.code != 429:  # the API server is still setting up storage for a new kind
+                    raise
+            time.sleep(0.1)
 
     def delete(self, path: str) -> None:
         """Ask for a deletion; what is not there is fine."""

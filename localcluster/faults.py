@@ -53,7 +53,7 @@ class Fault:
     lose_answer: bool = False
     """It is passed on and takes effect, and the connection is closed without an answer."""
     stale: bool = False
-    """A list is answered as it was when it was first read."""
+    """Of each list, the second answer is the first one again: it is older than what happened since."""
     truncate: bool = False
     """A watch's first event is cut in the middle of its line, and the connection closed."""
     silent: bool = False
@@ -99,7 +99,7 @@ class FaultProxy:
         self.watching = 0
         """Watches that are open."""
         self._transports: set[asyncio.Transport] = set()
-        self._lists: dict[str, bytes] = {}
+        self._lists: dict[str, list[bytes]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="fault-proxy")
         self._up = threading.Event()
@@ -195,9 +195,10 @@ class FaultProxy:
         if any(fault.lose_answer for fault in faults):
             return _hang_up(request)
         if request.method == "GET":
-            first = self._lists.setdefault(request.path_qs, answer)
-            if any(fault.stale for fault in faults):
-                answer = first
+            earlier = self._lists.setdefault(request.path_qs, [answer])
+            if any(fault.stale for fault in faults) and len(earlier) == 1:
+                earlier.append(answer)
+                answer = earlier[0]
         return web.Response(status=upstream.status, body=answer, headers=_passed(upstream))
 
     async def _stream(

@@ -35,12 +35,43 @@ class Limits(BaseModel):
     """For the API server to accept the removal of what the chart installed, and for it to be seen gone."""
 
 
+class Removed(BaseModel):
+    """How many objects a step removed."""
+
+    bindings: int = 0
+    instances: int = 0
+    secrets: int = 0
+    resources: int = 0
+
+    def __add__(self, other: "Removed") -> "Removed":
+        return Removed(**{field: getattr(self, field) + getattr(other, field) for field in Removed.model_fields})
+
+
+class SoFar(BaseModel):
+    """What one run hands to the next when its history has grown long. Deadlines stay where they are."""
+
+    began: datetime | None = None
+    ready_by: datetime | None = None
+    hard_delete_ends: datetime | None = None
+    removed: Removed = Removed()
+
+
 class OperatorInput(BaseModel):
     """The input of ProvisionWorkflow and DeprovisionWorkflow: one may go on as the other."""
 
     ref: OperatorRef
     limits: Limits = Limits()
     operand_teardown: OperandTeardown = OperandTeardown.AUTO
+    so_far: SoFar = SoFar()
+
+
+class ProgressReport(BaseModel):
+    """The answer to the query `progress`: where a workflow stands."""
+
+    reason: Reason | None = None
+    message: str = ""
+    budget_ends: datetime | None = None
+    """When hard delete gives up, while it runs."""
 
 
 class Finding(BaseModel):
@@ -156,6 +187,8 @@ class TeardownInput(BaseModel):
     """For which CR the operand is torn down."""
 
     ref: OperatorRef
+    because: str = ""
+    """Why service objects are let go; it is written into the report of what was abandoned."""
 
 
 class HardDeleteInput(BaseModel):
@@ -183,18 +216,6 @@ class Remaining(BaseModel):
             return "no service objects left"
         left = f"{self.bindings} ServiceBindings and {self.instances} ServiceInstances left"
         return f"{left}: {', '.join(self.some)}" if self.some else left
-
-
-class Removed(BaseModel):
-    """How many objects a step removed."""
-
-    bindings: int = 0
-    instances: int = 0
-    secrets: int = 0
-    resources: int = 0
-
-    def __add__(self, other: "Removed") -> "Removed":
-        return Removed(**{field: getattr(self, field) + getattr(other, field) for field in Removed.model_fields})
 
 
 class AbandonedObject(BaseModel):
@@ -225,6 +246,8 @@ class DeprovisionResult(BaseModel):
     mode: DeletionMode = DeletionMode.NONE
     hard_delete_ended: str = ""
     """Why hard delete gave up, in soft mode."""
+    skipped_by: str = ""
+    """Who asked for soft delete before the budget was over."""
     removed: Removed = Removed()
     abandoned_total: int = 0
     abandoned: list[AbandonedObject] = []

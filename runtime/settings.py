@@ -7,9 +7,9 @@ The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPO
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
@@ -34,6 +34,12 @@ def _address(value: object) -> object:
     return value
 
 
+def _survives_a_worker(value: timedelta) -> timedelta:
+    if value < timedelta(seconds=10):
+        raise ValueError("shorter than 10s: it would be over before a lost worker is noticed")
+    return value
+
+
 S = TypeVar("S", bound="Settings")
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
@@ -53,7 +59,7 @@ class Settings(BaseSettings):
     hard_delete_timeout: Duration = Field(
         timedelta(minutes=20), description="For all ServiceBindings and ServiceInstances together; then soft delete."
     )
-    delete_request_timeout: Duration = Field(
+    delete_request_timeout: Annotated[Duration, AfterValidator(_survives_a_worker)] = Field(
         timedelta(minutes=5), description="For what the chart installed to be deleted and seen gone."
     )
     resync_interval: Duration = Field(
@@ -85,6 +91,16 @@ class WorkerSettings(Settings):
 
     chart_path: Path = Field(CHECKOUT / "chart" / "sap-btp-operator", description="The operand's Helm chart.")
     operand_image: str = Field("", description="Overrides the operand's image; empty for the chart's.")
+    deployment_name: str = Field(
+        "", description="Temporal worker deployment, for worker versioning; empty turns versioning off."
+    )
+    build_id: str = Field("", description="This worker's version in its deployment, such as the image's tag.")
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if bool(self.deployment_name) != bool(self.build_id):
+            raise ValueError("BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all")
+        return self
 
 
 class TriggerSettings(Settings):
@@ -107,7 +123,10 @@ def read_settings(kind: type[S]) -> S:
     try:
         return kind()
     except ValidationError as error:
-        problems = [f"BTP_{str(each['loc'][0]).upper()}: {_short(each['msg'])}" for each in error.errors()]
+        problems = [
+            ": ".join([*(f"BTP_{str(part).upper()}" for part in each["loc"]), _short(each["msg"])])
+            for each in error.errors()
+        ]
         raise SettingsError("; ".join(problems)) from error
 
 

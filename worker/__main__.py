@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.catalogue import all_activities
@@ -38,7 +39,7 @@ async def main(settings: WorkerSettings) -> None:
         async with pages(settings.health_address, settings.metrics_address, lambda: "", lambda: "; ".join(trouble)):
             client = await connect()
             await ensure_resync(client, settings)
-            async with build_worker(client, kube, renderer, settings.task_queue):
+            async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
                 trouble.clear()
                 log.info("serving", task_queue=settings.task_queue, cluster=kube.host)
                 await asyncio.Event().wait()
@@ -46,7 +47,13 @@ async def main(settings: WorkerSettings) -> None:
         await kube.close()
 
 
-def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str) -> Worker:
+def build_worker(
+    client: Client,
+    kube: Kube,
+    renderer: ChartRenderer,
+    task_queue: str,
+    versioning: WorkerDeploymentConfig | None = None,
+) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
@@ -60,7 +67,21 @@ def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue
         # Cancellations travel with heartbeats: a deletion must not wait long for a chart apply to stop.
         max_heartbeat_throttle_interval=timedelta(milliseconds=500),
         default_heartbeat_throttle_interval=timedelta(milliseconds=500),
+        # A run whose worker died is taken up by another one soon.
+        sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),
+        deployment_config=versioning,
+    )
+
+
+def versioning(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
+    """Worker versioning, if a deployment name is set; docs/decisions/0004-worker-versioning.md has the reasons."""
+    if not settings.deployment_name:
+        return None
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )
 
 

@@ -5,8 +5,8 @@ operand's finalizer off, and what is thereby abandoned in SAP BTP reported by na
 """
 
 import asyncio
-from datetime import timedelta
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -29,14 +29,16 @@ with workflow.unsafe.imports_passed_through():
         HardDeleteInput,
         OperandTeardown,
         OperatorInput,
+        ProgressReport,
         ReleaseKind,
         Remaining,
         Removed,
+        SoFar,
         SoftDeleteResult,
         TeardownInput,
         WarningInput,
     )
-    from workflows.steps import LONG, QUICK, explain, ran_out_of_time, said, set_status
+    from workflows.steps import LONG, QUICK, explain, history_is_long, ran_out_of_time, said, set_status, stop
 
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
@@ -52,12 +54,19 @@ class DeprovisionWorkflow:
 
     @workflow.init
     def __init__(self, input: OperatorInput) -> None:
+        self._input = input
         self._ref = input.ref
         self._limits = input.limits
-        self._removed = Removed()
+        self._began = input.so_far.began or workflow.now()
+        self._hard_delete_ends = input.so_far.hard_delete_ends
+        self._removed = input.so_far.removed
         self._abandoned = SoftDeleteResult()
         self._gave_up = ""
         self._operand_gone = False
+        self._hard_deleting = False
+        self._try_again = False
+        self._skipped_by = ""
+        self._progress = ProgressReport()
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -67,9 +76,37 @@ class DeprovisionWorkflow:
     def deletion_requested(self) -> None:
         """Said again: it is under way."""
 
+    @workflow.query
+    def progress(self) -> ProgressReport:
+        """Where the deletion stands."""
+        return self._progress
+
+    @workflow.update
+    def retry_now(self) -> str:
+        """Ask again for everything that is left, at once. The budget stays what it is. Returns what is left."""
+        self._try_again = True
+        return self._progress.message
+
+    @workflow.update
+    def skip_to_soft_delete(self, requested_by: str) -> str:
+        """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
+        self._skipped_by = requested_by.strip()
+        return self._progress.message
+
+    @retry_now.validator
+    def _can_retry(self) -> None:
+        if not self._hard_deleting:
+            raise ValueError("nothing to retry: hard delete is not running")
+
+    @skip_to_soft_delete.validator
+    def _can_skip(self, requested_by: str) -> None:
+        if not self._hard_deleting:
+            raise ValueError("nothing to skip: hard delete is not running")
+        if not requested_by.strip():
+            raise ValueError("say who asks: the report names them")
+
     @workflow.run
     async def run(self, input: OperatorInput) -> DeprovisionResult:
-        began = workflow.now()
         kind = await workflow.execute_local_activity_method(ResponsibilityActivities.release_kind, self._ref, **QUICK)
         mode = DeletionMode.NONE
         if kind is ReleaseKind.DEPROVISION:
@@ -80,21 +117,24 @@ class DeprovisionWorkflow:
             outcome=kind,
             mode=mode,
             hard_delete_ended=self._gave_up,
+            skipped_by=self._skipped_by,
             removed=self._removed + self._abandoned.removed,
             abandoned_total=self._abandoned.abandoned_total,
             abandoned=self._abandoned.abandoned,
-            began=began,
-            seconds=round((workflow.now() - began).total_seconds(), 3),
+            began=self._began,
+            seconds=round((workflow.now() - self._began).total_seconds(), 3),
         )
 
     async def _remove_all(self, teardown: OperandTeardown) -> DeletionMode:
         try:
             left = await self._remaining()
+            ends = self._hard_delete_ends or workflow.now() + self._limits.hard_delete_timeout
+            self._hard_delete_ends = None if left.none else ends
             await self._say(Reason.HARD_DELETING, str(left))
             if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
                 await self._remove_operand()
             mode = DeletionMode.HARD
-            if not left.none and not await self._hard_delete():
+            if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends):
                 mode = DeletionMode.SOFT
                 await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._gave_up}")
             # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
@@ -111,33 +151,59 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
         return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
 
-    async def _hard_delete(self) -> bool:
+    async def _hard_delete(self, ends: datetime) -> bool:
         """True when every service object is seen gone; False when it gave up, with the reason kept."""
-        budget = self._limits.hard_delete_timeout
-        deleting = workflow.start_activity_method(
-            HardDeleteActivities.hard_delete,
-            HardDeleteInput(ref=self._ref),
-            schedule_to_close_timeout=budget,  # the promise: this long in all, whatever restarts
-            start_to_close_timeout=timedelta(seconds=90),  # an attempt ends by itself after a minute
-            summary=f"hard delete, at most {show_duration(budget)}",
-            **{**LONG, "retry_policy": CALM},
-        )
-        telling = asyncio.create_task(self._tell_progress())
+        self._hard_deleting = True
+        telling = asyncio.create_task(self._tell_progress(ends))
         try:
-            self._removed += await deleting
+            while not await self._try_hard_delete(ends - workflow.now()):
+                if self._skipped_by:
+                    self._gave_up = f"{self._skipped_by} asked for soft delete; {self._progress.message}"
+                    return False
+                if history_is_long():
+                    self._go_on_as_new()
             return True
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            late = f"not done within {show_duration(budget)}; " if ran_out_of_time(error) else ""
+            budget = show_duration(self._limits.hard_delete_timeout)
+            late = f"not done within {budget}; " if ran_out_of_time(error) else ""
             self._gave_up = late + said(error)
             return False
         finally:
-            telling.cancel()
+            self._hard_deleting = False
+            await stop(telling)
 
-    async def _tell_progress(self) -> None:
+    async def _try_hard_delete(self, left: timedelta) -> bool:
+        """True when all is gone; False if a person, or a history grown long, wants something else first."""
+        self._try_again = False
+        deleting = self._start_hard_delete(left)
+        await workflow.wait_condition(
+            lambda: deleting.done() or self._try_again or bool(self._skipped_by) or history_is_long()
+        )
+        if not deleting.done():
+            await stop(deleting)
+            return False
+        self._removed += await deleting
+        return True
+
+    def _go_on_as_new(self) -> NoReturn:
+        so_far = SoFar(began=self._began, hard_delete_ends=self._hard_delete_ends, removed=self._removed)
+        workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
+
+    def _start_hard_delete(self, left: timedelta) -> workflow.ActivityHandle[Removed]:
+        return workflow.start_activity_method(
+            HardDeleteActivities.hard_delete,
+            HardDeleteInput(ref=self._ref),
+            # The promise: this long in all, whatever restarts. The Temporal server keeps it.
+            schedule_to_close_timeout=max(left, timedelta(seconds=1)),
+            start_to_close_timeout=timedelta(seconds=90),  # an attempt ends by itself after a minute
+            summary=f"hard delete, at most {show_duration(left)}",
+            **{**LONG, "retry_policy": CALM},
+        )
+
+    async def _tell_progress(self, ends: datetime) -> None:
         """Keep the CR's message and the workflow's details true while hard delete runs."""
-        ends = workflow.now() + self._limits.hard_delete_timeout
         pause = TELL_FIRST
         while True:
             await asyncio.sleep(pause.total_seconds())
@@ -186,8 +252,11 @@ class DeprovisionWorkflow:
         )
 
     def _teardown(self) -> TeardownInput:
-        return TeardownInput(ref=self._ref)
+        return TeardownInput(ref=self._ref, because=self._gave_up)
 
     async def _say(self, reason: Reason, message: str) -> None:
-        workflow.set_current_details(f"Removing BtpOperator `{self._ref}`\n\n**{reason.value}**: {message}")
+        ends = self._hard_delete_ends if reason is Reason.HARD_DELETING else None
+        self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends)
+        until = f"\n\nSoft delete follows at the latest at {ends:%H:%M:%S} UTC." if ends else ""
+        workflow.set_current_details(f"Removing BtpOperator `{self._ref}`\n\n**{reason.value}**: {message}{until}")
         await set_status(self._ref, Finding(reason=reason, message=message))

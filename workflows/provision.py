@@ -6,7 +6,7 @@ and goes on as a DeprovisionWorkflow under the same id: nothing applies the char
 """
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
@@ -25,15 +25,15 @@ with workflow.unsafe.imports_passed_through():
         ChartInput,
         Finding,
         OperatorInput,
+        ProgressReport,
         ProvisionOutcome,
         ProvisionResult,
         ReadyInput,
+        SoFar,
         Standing,
     )
-    from workflows.steps import LONG, QUICK, explain, said, set_status
+    from workflows.steps import LONG, QUICK, explain, history_is_long, said, set_status, stop
 
-LONGEST_HISTORY: Final = 1500
-"""Events after which the next pass begins a new run: replays stay short however many events a CR gets."""
 GRACE: Final = timedelta(seconds=1)
 """How long a wait for readiness may still end by itself when something changed: often it is that very change."""
 
@@ -48,9 +48,15 @@ class ProvisionWorkflow:
         self._limits = input.limits
         self._dirty = False
         self._deleting = False
-        self._ready_by: datetime | None = None
+        self._ready_by = input.so_far.ready_by
         self._passes = 0
         self._written = 0
+        self._progress = ProgressReport()
+
+    @workflow.query
+    def progress(self) -> ProgressReport:
+        """Where this run stands."""
+        return self._progress
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -67,22 +73,25 @@ class ProvisionWorkflow:
         while True:
             self._dirty = False
             self._passes += 1
-            result = await self._until_deletion(asyncio.create_task(self._pass()))
+            result = await self._undisturbed(asyncio.create_task(self._pass()))
             if self._deleting:
                 workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
-            if result is None:
-                continue  # something changed while readiness was waited for
-            if result.outcome is ProvisionOutcome.GONE or not self._dirty:
+            if result and (result.outcome is ProvisionOutcome.GONE or not self._dirty):
                 return result.model_copy(update={"passes": self._passes, "written": self._written})
-            if workflow.info().get_current_history_length() > LONGEST_HISTORY:
-                workflow.continue_as_new(input)
+            if history_is_long():
+                so_far = SoFar(ready_by=self._ready_by)
+                workflow.continue_as_new(input.model_copy(update={"so_far": so_far}))
 
-    async def _until_deletion(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
-        """The pass's result; a deletion cuts it short, and is waited for until nothing of the pass runs any more."""
-        await workflow.wait_condition(lambda: passing.done() or self._deleting)
-        if not self._deleting:
+    async def _undisturbed(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
+        """The pass's result; None if it has to be made again.
+
+        A deletion cuts it short, and is waited for until nothing of the pass runs any more. So does a flood of
+        events, before the history grows too long.
+        """
+        await workflow.wait_condition(lambda: passing.done() or self._deleting or history_is_long())
+        if passing.done() and not self._deleting:
             return await passing
-        await _stop(passing)
+        await stop(passing)
         return None
 
     async def _pass(self) -> ProvisionResult | None:
@@ -168,7 +177,7 @@ class ProvisionWorkflow:
             try:
                 await workflow.wait_condition(waiting.done, timeout=GRACE)
             except TimeoutError:
-                await _stop(waiting)
+                await stop(waiting)
                 return False
         await waiting
         return True
@@ -183,6 +192,7 @@ class ProvisionWorkflow:
         return ProvisionResult(outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message)
 
     async def _say(self, reason: Reason, message: str) -> None:
+        self._progress = ProgressReport(reason=reason, message=message)
         self._show(f"**{reason.value}**: {message}")
         await set_status(self._ref, Finding(reason=reason, message=message))
 
@@ -191,16 +201,6 @@ class ProvisionWorkflow:
 
     def _too_late(self, error: ActivityError) -> str:
         return f"not ready within {show_duration(self._limits.ready_timeout)}: {said(error)}"
-
-
-async def _stop(task: asyncio.Task[object] | asyncio.Future[object]) -> None:
-    """Cancel, and wait until the activity behind it has really stopped, however it ended."""
-    task.cancel()
-    try:
-        await task
-    except BaseException as error:
-        if not is_cancelled_exception(error) and not isinstance(error, ActivityError):
-            raise
 
 
 def _sentence(*parts: str | list[str]) -> str:

@@ -1,11 +1,12 @@
 """How workflows call activities: the options that belong together, each with its reason."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.nudge import STATE_ATTRIBUTE
@@ -29,13 +30,31 @@ QUICK: Final[dict[str, Any]] = {
 
 LONG: Final[dict[str, Any]] = {
     # Heartbeats twice a second: this long after the last one its worker counts as lost and the next attempt begins.
-    "heartbeat_timeout": timedelta(seconds=10),
+    "heartbeat_timeout": timedelta(seconds=5),
     # A cancelled activity may be in the middle of a write. Whoever cancels goes on only when it has really stopped.
     "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10), backoff_coefficient=2.0
     ),
 }
+
+
+LONGEST_HISTORY: Final = 1000
+"""Events after which a run goes on as a new one: replays stay short however many events a CR gets."""
+
+
+def history_is_long() -> bool:
+    return workflow.info().get_current_history_length() > LONGEST_HISTORY
+
+
+async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
+    """Cancel, and wait until the activity behind it has really stopped, however it ended."""
+    task.cancel()
+    try:
+        await task
+    except BaseException as error:
+        if not is_cancelled_exception(error) and not isinstance(error, ActivityError):
+            raise
 
 
 async def set_status(ref: OperatorRef, finding: Finding) -> None:

@@ -33,6 +33,8 @@ def test_a_shown_duration_reads_back(seconds: int) -> None:
         ("BTP_READY_TIMEOUT", "soon", "BTP_READY_TIMEOUT: 'soon' is not a duration such as 90s, 20m or 1h30m"),
         ("BTP_OPERAND_TEARDOWN", "never", "BTP_OPERAND_TEARDOWN: Input should be 'first', 'last' or 'auto'"),
         ("BTP_HEALTH_ADDRESS", "8081", "BTP_HEALTH_ADDRESS: '8081' is not an address such as :8080"),
+        ("BTP_DELETE_REQUEST_TIMEOUT", "5s", "BTP_DELETE_REQUEST_TIMEOUT: shorter than 10s: it would be over before"),
+        ("BTP_BUILD_ID", "v1", "BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all"),
         ("BTP_LOG_LEVEL", "loud", "BTP_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"),
     ],
 )

@@ -176,7 +176,7 @@ async def test_the_workflow_id_is_the_crs_own_and_prefixed_in_a_fleet(temporal: 
 async def test_a_hammered_cr_goes_on_in_new_runs_and_its_history_stays_short(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.provision.LONGEST_HISTORY", 40)
+    monkeypatch.setattr("workflows.steps.LONGEST_HISTORY", 40)
     world = World()
     world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
     async with serving(temporal, world) as task_queue:

@@ -64,6 +64,10 @@ class World:
     applying: asyncio.Event = field(default_factory=asyncio.Event)
     let_apply_end: asyncio.Event | None = None
     stopping_takes: float = 0.1
+    because: str = ""
+    """Why soft delete was begun."""
+    hard_deleting: asyncio.Event = field(default_factory=asyncio.Event)
+    let_hard_delete_end: asyncio.Event | None = None
 
     @activity.defn
     async def assess(self, ref: OperatorRef) -> Assessment:
@@ -129,6 +133,10 @@ class World:
     @activity.defn
     async def hard_delete(self, input: HardDeleteInput) -> Removed:
         self.diary.append("hard delete")
+        self.hard_deleting.set()
+        while self.let_hard_delete_end and not self.let_hard_delete_end.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
         if self.hard_delete_fails:
             raise self.hard_delete_fails
         if not self.instances_go:
@@ -139,6 +147,7 @@ class World:
     @activity.defn
     async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
         self.diary.append("soft delete")
+        self.because = input.because
         gone, self.instances = self.instances, 0
         left = [AbandonedObject(kind="ServiceInstance", namespace="ns", name="a", sap_id="1")] if gone else []
         return SoftDeleteResult(removed=Removed(instances=gone), abandoned_total=gone, abandoned=left)

@@ -1,0 +1,132 @@
+"""Plays a story while something goes wrong, and tells how it ended and how much later than undisturbed."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from temporalio.client import Client as Temporal
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from localcluster.environment import Environment
+from localcluster.faults import Fault
+from localcluster.servicemanager import ServiceManager
+from tests.chaos.stories import SETTINGS, Story, end_state, tidy
+from tests.e2e.deletion import Scene
+
+PATIENCE = 150.0
+"""Seconds after which a story counts as stuck."""
+
+
+@dataclass
+class Outcome:
+    """How a story ended."""
+
+    state: dict[str, Any]
+    seconds: float
+    killed: int = 0
+    writes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    """Workflows that failed since the story began."""
+    last_words: str = ""
+    """The write after which the worker was killed."""
+
+
+class Stage:
+    """One environment, used for many stories."""
+
+    def __init__(self, environment: Environment, sap: ServiceManager) -> None:
+        self.environment = environment
+        self.scene = Scene(environment, sap)
+        self._undisturbed: dict[str, Outcome] = {}
+
+    def undisturbed(self, story: Story) -> Outcome:
+        """The run that all others are compared with."""
+        if story.name not in self._undisturbed:
+            self._undisturbed[story.name] = self.play(story)
+        return self._undisturbed[story.name]
+
+    def play(
+        self,
+        story: Story,
+        faults: Callable[[], list[Fault]] = list,
+        kill_after: int | None = None,
+        meanwhile: Callable[[Environment], None] | None = None,
+    ) -> Outcome:
+        """Play a story: with faults, or killing the worker after so many writes, or doing something meanwhile."""
+        proxy, worker = self.environment.proxy, self.environment.workers[0]
+        proxy.clear()
+        story.prepare(self.scene)
+        self._settle()
+        proxy.clear()
+        outcome = Outcome({}, 0.0)
+
+        def count(writes: int) -> None:
+            if writes == kill_after and worker.process is not None:
+                worker.process.kill()
+                outcome.killed += 1
+                outcome.last_words = proxy.writes[-1]
+
+        proxy.on_write = count
+        proxy.faults += faults()
+        began, since = time.monotonic(), time.time()
+        story.begin(self.scene)
+        if meanwhile:
+            meanwhile(self.environment)
+        deadline = time.monotonic() + PATIENCE
+        while not story.is_over(self.scene):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{story.name} is stuck: {self.scene.person.status('btpoperator')}")
+            self._revive()
+            time.sleep(0.02)
+        outcome.seconds = time.monotonic() - began
+        proxy.faults.clear()
+        self._settle()
+        outcome.writes = list(proxy.writes)
+        outcome.state = end_state(self.scene)
+        outcome.failed = asyncio.run(self._failed(since))
+        tidy(self.scene)
+        self._settle()
+        return outcome
+
+    def _revive(self) -> None:
+        for manager in self.environment.workers + self.environment.triggers:
+            if manager.process is not None and not manager.process.alive:
+                manager.start()
+
+    def _settle(self) -> None:
+        """Wait until no workflow runs: what is left of a story is over."""
+        deadline = time.monotonic() + PATIENCE
+        while asyncio.run(self._running()):
+            assert time.monotonic() < deadline, "workflows go on running"
+            self._revive()
+            time.sleep(0.1)
+
+    async def _running(self) -> int:
+        with suppress(RuntimeError):
+            client = await self._client()
+            return (await client.count_workflows("ExecutionStatus = 'Running'")).count
+        return 1
+
+    async def _failed(self, since: float) -> list[str]:
+        """Workflows that ended otherwise than by completing or going on as another run."""
+        fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+        client = await self._client()
+        return [
+            f"{execution.id} {execution.status}"
+            async for execution in client.list_workflows()
+            if execution.start_time.timestamp() >= since and execution.status not in fine
+        ]
+
+    async def _client(self) -> Temporal:
+        return await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+
+
+@contextmanager
+def stage(workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
+    """An environment whose way to the API server can be disturbed."""
+    with ServiceManager() as sap, Environment(SETTINGS, workers=workers, triggers=triggers, faults=True) as environment:
+        yield Stage(environment, sap)

@@ -1,0 +1,172 @@
+"""`make record`: plays every path on real servers and keeps the workflow histories that the replay tests use.
+
+Recorded anew only when workflows get a new path. An old history stays as long as such a workflow may still be running
+somewhere: replaying it is what proves that a new version can take it over.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.nudge import workflow_id
+from localcluster.binaries import ensure_all
+from localcluster.environment import Environment
+from localcluster.servicemanager import ServiceManager
+from models.names import OPERAND_FINALIZER, RESYNC_SCHEDULE
+from models.operators import Operator, OperatorRef
+from models.workflow_io import OperandTeardown
+from tests.e2e.deletion import Scene
+from workflows.deprovision import DeprovisionWorkflow
+
+HISTORIES = Path(__file__).parent / "histories"
+MERGE = "application/merge-patch+json"
+INSTANCE = "/apis/services.cloud.sap.com/v1/namespaces/team-a/serviceinstances/instance-0"
+
+
+class Recorder:
+    """Keeps the history of the workflow that a step started."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._known: set[str] = set()
+
+    async def client(self) -> Client:
+        return await Client.connect(self.scene.environment.temporal.address, data_converter=pydantic_data_converter)
+
+    async def keep(self, name: str, kind: str, act: Callable[[], Any], *words: str) -> None:
+        """Do something, wait until nothing runs, and keep the newest history of that kind with these words in it."""
+        client = await self.client()
+        act()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            await asyncio.sleep(0.3)
+            if (await client.count_workflows("ExecutionStatus = 'Running'")).count:
+                continue
+            async for execution in client.list_workflows(f"WorkflowType = '{kind}'"):
+                if execution.run_id in self._known:
+                    continue
+                history = await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
+                text = history.to_json()
+                if all(word in text for word in words):
+                    self._known.add(execution.run_id)
+                    (HISTORIES / f"{name}.json").write_text(text + "\n")
+                    print(f"{name}: {len(history.events)} events", flush=True)
+                    return
+        raise SystemExit(f"{name}: no {kind} history with {words}")
+
+    def ref(self) -> OperatorRef:
+        path = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
+        return Operator.from_object(self.scene.person.get(path) or {}).ref
+
+
+async def provisioning(recorder: Recorder) -> None:
+    scene = recorder.scene
+    person, kind = scene.person, "ProvisionWorkflow"
+    await recorder.keep("provision-missing-secret", kind, lambda: person.create_operator("btpoperator"), "MissingSec")
+    await recorder.keep("provision-invalid-secret", kind, lambda: person.put_secret({"clientid": "x"}), "InvalidSecret")
+    await recorder.keep(
+        "provision-ready", kind, lambda: person.put_secret(scene.sap.credentials()), "apply_chart", "ReconcileSucceeded"
+    )
+    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
+    await recorder.keep("provision-drift", kind, lambda: person.delete(role), "survey", "Processing")
+    await asyncio.sleep(1.1)
+    await recorder.keep("provision-spare", kind, lambda: person.create_operator("spare"), "OlderCRExists")
+    await recorder.keep("deprovision-let-go", "DeprovisionWorkflow", lambda: person.delete_operator("spare"), "let go")
+    schedule = (await recorder.client()).get_schedule_handle(RESYNC_SCHEDULE)
+    await schedule.trigger()
+    await recorder.keep("resync", "ResyncWorkflow", lambda: None)
+
+
+async def deletions(recorder: Recorder) -> None:
+    scene, kind = recorder.scene, "DeprovisionWorkflow"
+    scene.operand = scene.environment.start_operand()
+    scene.make({"team-a": 2})
+    await recorder.keep("deprovision-hard", kind, scene.delete, "hard_delete", '"hard"')
+    scene.ready()
+    await recorder.keep("deprovision-nothing-there", kind, scene.delete, "remove_operand")
+    scene.ready()
+    scene.make({"team-a": 2})
+    scene.operand.kill()
+    await recorder.keep("deprovision-soft", kind, scene.delete, "not done within")
+
+    scene.ready()
+    scene.make({"team-a": 1})
+    scene.environment.cluster.request(
+        "PATCH", INSTANCE, {"metadata": {"finalizers": [OPERAND_FINALIZER, "example.com/theirs"]}}, MERGE
+    )
+
+    def fail() -> None:
+        scene.person.delete_operator("btpoperator")
+        scene.until(lambda: scene.reason() == "ResourceRemovalFailed", "the failure", 60)
+
+    await recorder.keep("deprovision-failed", kind, fail, "workflowExecutionFailedEventAttributes")
+    scene.environment.cluster.request("PATCH", INSTANCE, {"metadata": {"finalizers": None}}, MERGE)
+    scene.gone()
+
+    scene.ready()
+    scene.make({"team-a": 1})
+    await scene.delete_by(OperandTeardown.FIRST, timedelta(seconds=4))
+    await recorder.keep("deprovision-operand-first", kind, lambda: None, "first")
+
+
+async def interventions(recorder: Recorder) -> None:
+    scene, kind = recorder.scene, "DeprovisionWorkflow"
+    client = await recorder.client()
+    for name in ("retry", "skip"):
+        scene.ready()
+        scene.make({"team-a": 1})
+        assert scene.operand is not None
+        scene.operand.kill()
+        handle = client.get_workflow_handle(workflow_id(recorder.ref(), "btp-manager"))
+        scene.person.delete_operator("btpoperator")
+        scene.until(lambda: scene.reason() == "HardDeleting", "hard delete")
+        await asyncio.sleep(1)
+        if name == "retry":
+            await handle.execute_update(DeprovisionWorkflow.retry_now)
+        else:
+            await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "the recorder")
+        await recorder.keep(f"deprovision-{name}", kind, scene.gone, name)
+
+
+async def interruptions(recorder: Recorder) -> None:
+    """A pod that does not become ready: given up after a while, or deleted before that."""
+    scene, kind = recorder.scene, "ProvisionWorkflow"
+    scene.person.put_secret(scene.sap.credentials())
+
+    def give_up() -> None:
+        scene.person.create_operator("btpoperator")
+        scene.until(lambda: scene.reason() == "ProvisioningFailed", "giving up", 60)
+
+    await recorder.keep("provision-not-ready-in-time", kind, give_up, "ProvisioningFailed")
+    scene.delete()
+
+    def delete_early() -> None:
+        scene.person.create_operator("btpoperator")
+        scene.until(scene.person.managed_objects, "the chart to be applied")
+        scene.delete()
+
+    await recorder.keep("provision-deleted-meanwhile", kind, delete_early, "workflowExecutionContinuedAsNew")
+
+
+async def main() -> None:
+    HISTORIES.mkdir(exist_ok=True)
+    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "5s"}
+    with ServiceManager() as sap, Environment(settings) as environment:
+        recorder = Recorder(Scene(environment, sap))
+        await provisioning(recorder)
+        await deletions(recorder)
+        await interventions(recorder)
+    with ServiceManager() as sap, Environment(settings, pod_delay=600) as environment:
+        await interruptions(Recorder(Scene(environment, sap)))
+
+
+if __name__ == "__main__":
+    ensure_all()
+    sys.exit(asyncio.run(main()))

@@ -1,0 +1,151 @@
+"""What people can do to a deletion that waits, and what a flood of events does to a workflow. On the dev server."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.exceptions import ApplicationError
+
+from models.conditions import Reason
+from models.names import DELETION_REQUESTED, LOOK_AGAIN
+from models.workflow_io import DeletionMode, ProvisionOutcome
+from tests.workflows.world import World, an_input, serving
+from workflows.deprovision import DeprovisionWorkflow
+from workflows.provision import ProvisionWorkflow
+
+LONGEST_RUN = 2000
+
+
+@asynccontextmanager
+async def deleting(client: Client, **limits: Any) -> AsyncIterator[tuple[World, Any]]:
+    """A hard delete that waits for something that does not come by itself."""
+    world = World(instances=3, let_hard_delete_end=asyncio.Event())
+    async with serving(client, world) as task_queue:
+        handle = await client.start_workflow(
+            DeprovisionWorkflow.run, an_input(**limits), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await world.hard_deleting.wait()
+        yield world, handle
+
+
+async def test_progress_tells_what_is_waited_for_and_until_when(temporal: Client) -> None:
+    async with deleting(temporal) as (_world, handle):
+        progress = await handle.query(DeprovisionWorkflow.progress)
+        assert progress.reason is Reason.HARD_DELETING
+        assert "3 ServiceInstances left: ServiceInstance ns/a" in progress.message
+        description = await handle.describe()
+        assert progress.budget_ends - description.start_time > timedelta(minutes=19)
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "test")
+
+
+async def test_retry_now_asks_again_at_once_and_grants_no_further_time(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        before = await handle.query(DeprovisionWorkflow.progress)
+        assert "3 ServiceInstances left" in await handle.execute_update(DeprovisionWorkflow.retry_now)
+        while world.diary.count("hard delete") < 2:
+            await asyncio.sleep(0.05)
+        assert (await handle.query(DeprovisionWorkflow.progress)).budget_ends == before.budget_ends
+        assert world.let_hard_delete_end
+        world.let_hard_delete_end.set()
+        result = await handle.result()
+    assert (result.mode, result.removed.instances) == (DeletionMode.HARD, 3)
+
+
+async def test_skip_to_soft_delete_is_done_and_the_report_says_who_asked(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "alice, on call")
+        result = await handle.result()
+    assert (result.mode, result.skipped_by, result.abandoned_total) == (DeletionMode.SOFT, "alice, on call", 3)
+    assert world.because.startswith("alice, on call asked for soft delete; 0 ServiceBindings and 3 ServiceInstances")
+    assert world.because == result.hard_delete_ended
+
+
+async def test_an_intervention_that_makes_no_sense_is_refused_with_the_reason(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        assert await refusal(handle, DeprovisionWorkflow.skip_to_soft_delete, "  ") == (
+            "say who asks: the report names them"
+        )
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "test")
+        await handle.result()
+    world = World(release=world.release, let_hard_delete_end=None, instances=0)
+    world.removal_fails = ApplicationError("not yet")
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        while "remove resources" not in world.diary:
+            await asyncio.sleep(0.05)
+        assert await refusal(handle, DeprovisionWorkflow.retry_now) == "nothing to retry: hard delete is not running"
+        world.removal_fails = None
+        await handle.result()
+
+
+async def refusal(handle: Any, update: Any, *args: str) -> str:
+    with pytest.raises(WorkflowUpdateFailedError) as error:
+        await handle.execute_update(update, *args)
+    assert isinstance(error.value.cause, ApplicationError)
+    return error.value.cause.message
+
+
+@pytest.mark.timeout(300)
+async def test_ten_thousand_events_on_a_cr_keep_every_run_short_and_the_last_one_is_seen(temporal: Client) -> None:
+    world = World()
+    async with serving(temporal, world) as task_queue:
+        identity = f"test/{uuid.uuid4()}"
+        await flood(temporal, ProvisionWorkflow, identity, task_queue, LOOK_AGAIN)
+        result = await temporal.get_workflow_handle_for(ProvisionWorkflow.run, identity).result()
+    assert result.outcome is ProvisionOutcome.READY
+    assert await longest_run(temporal, identity) < LONGEST_RUN
+
+
+@pytest.mark.timeout(300)
+async def test_ten_thousand_events_during_a_deletion_keep_every_run_short_and_its_budget_as_it_was(
+    temporal: Client,
+) -> None:
+    async with deleting(temporal) as (world, handle):
+        budget = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        await flood(temporal, DeprovisionWorkflow, handle.id, "unused", DELETION_REQUESTED)
+        latest = temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id)
+        while (await latest.query(DeprovisionWorkflow.progress)).reason is None:
+            await asyncio.sleep(0.05)
+        assert (await latest.query(DeprovisionWorkflow.progress)).budget_ends == budget
+        assert world.let_hard_delete_end
+        world.let_hard_delete_end.set()
+        result = await latest.result()
+    assert result.mode is DeletionMode.HARD and result.began is not None
+    assert await longest_run(temporal, handle.id) < LONGEST_RUN
+
+
+async def flood(client: Client, workflow: Any, identity: str, task_queue: str, signal: str) -> None:
+    """10,000 signals in bursts; the trigger, which sends four a second for each CR at most, is calmer than this."""
+
+    async def say() -> None:
+        await client.start_workflow(
+            workflow.run,
+            an_input(),
+            id=identity,
+            task_queue=task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=signal,
+        )
+
+    for _ in range(100):
+        await asyncio.gather(*(say() for _ in range(100)))
+        await asyncio.sleep(0.1)
+
+
+async def longest_run(client: Client, identity: str) -> int:
+    """Events in the longest of all runs under this id; all of them ended well."""
+    fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+    lengths = []
+    async for execution in client.list_workflows(f"WorkflowId = '{identity}'"):
+        assert execution.status in fine
+        lengths.append(execution.history_length)
+    print(f"{len(lengths)} runs, the longest of {max(lengths)} events")
+    return max(lengths)
