@@ -54,7 +54,8 @@ class Recorder:
                     continue
                 history = await client.get_workflow_handle(execution.id, run_id=execution.run_id).fetch_history()
                 text = history.to_json()
-                if all(word in text for word in words):
+                payloads = b"".join(event.SerializeToString() for event in history.events)
+                if all(word in text or word.encode() in payloads for word in words):
                     self._known.add(execution.run_id)
                     (HISTORIES / f"{name}.json").write_text(text + "\n")
                     print(f"{name}: {len(history.events)} events", flush=True)
@@ -78,7 +79,7 @@ async def provisioning(recorder: Recorder) -> None:
     await recorder.keep("provision-drift", kind, lambda: person.delete(role), "survey", "Processing")
     await asyncio.sleep(1.1)
     await recorder.keep("provision-spare", kind, lambda: person.create_operator("spare"), "OlderCRExists")
-    await recorder.keep("deprovision-let-go", "DeprovisionWorkflow", lambda: person.delete_operator("spare"), "let go")
+    person.delete_operator("spare")
     schedule = (await recorder.client()).get_schedule_handle(RESYNC_SCHEDULE)
     await schedule.trigger()
     await recorder.keep("resync", "ResyncWorkflow", lambda: None)
@@ -157,7 +158,7 @@ async def interruptions(recorder: Recorder) -> None:
 
 async def main() -> None:
     HISTORIES.mkdir(exist_ok=True)
-    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "5s"}
+    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "5s", "BTP_DELETE_REQUEST_TIMEOUT": "12s"}
     with ServiceManager() as sap, Environment(settings) as environment:
         recorder = Recorder(Scene(environment, sap))
         await provisioning(recorder)

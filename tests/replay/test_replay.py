@@ -17,7 +17,7 @@ HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 PATHS = {
     *("provision-ready", "provision-missing-secret", "provision-invalid-secret", "provision-drift"),
     *("provision-spare", "provision-not-ready-in-time", "provision-deleted-meanwhile", "resync"),
-    *("deprovision-hard", "deprovision-soft", "deprovision-nothing-there", "deprovision-let-go"),
+    *("deprovision-hard", "deprovision-soft", "deprovision-nothing-there"),
     *("deprovision-failed", "deprovision-operand-first", "deprovision-retry", "deprovision-skip"),
 }
 HOW_TO_CHANGE = """

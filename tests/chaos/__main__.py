@@ -1,0 +1,113 @@
+"""`make chaos`: every fault against every story, and the worker killed after each single write. Takes about an hour.
+
+Writes the table into docs/reliability.md; ends with status 1 if any story ended otherwise than undisturbed.
+Arguments: `every=N` kills after each Nth write only; `away=S` how many seconds servers are away (60).
+"""
+
+import re
+import sys
+import time
+from dataclasses import dataclass, field
+
+from localcluster.binaries import ensure_all
+from localcluster.controlplane import CHECKOUT
+from tests.chaos.away import ABSENCES, start_orders
+from tests.chaos.faults import FAULTS
+from tests.chaos.replicas import KILLED
+from tests.chaos.stage import Outcome, Stage, stage
+from tests.chaos.stories import STORIES, Story
+
+PAGE = CHECKOUT / "docs" / "reliability.md"
+TABLE = re.compile(r"(?<=<!-- chaos -->\n).*?(?=<!-- /chaos -->)", re.DOTALL)
+
+
+@dataclass
+class Report:
+    """The rows of the table, and what went wrong."""
+
+    rows: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, fault: str, story: str, outcome: str, seconds: str) -> None:
+        self.rows.append(f"| {fault} | {story} | {outcome} | {seconds} |")
+        print(self.rows[-1], flush=True)
+
+    def judge(self, fault: str, story: Story, undisturbed: Outcome, outcome: Outcome) -> str:
+        """Whether it ended as undisturbed, in a word."""
+        if outcome.state == undisturbed.state and not outcome.failed:
+            return "as undisturbed"
+        self.wrong.append(f"{fault}, {story.name}: {outcome.failed} {outcome.state} instead of {undisturbed.state}")
+        return "**otherwise**"
+
+
+def crash_points(scene: Stage, story: Story, report: Report, every: int) -> None:
+    """SIGKILL after the first, the second, ... write, until a run ends before it is hit."""
+    undisturbed = scene.undisturbed(story)
+    worst, where, kills, number = 0.0, "", 0, 1
+    verdict = "as undisturbed"
+    while True:
+        outcome = scene.play(story, kill_after=number)
+        if not outcome.killed:
+            break
+        kills += 1
+        late = outcome.seconds - undisturbed.seconds
+        print(f"  {story.name}, write {number}, {outcome.last_words}: {late:+.1f} s", flush=True)
+        said = report.judge(f"killed after write {number} ({outcome.last_words})", story, undisturbed, outcome)
+        verdict = said if said.startswith("**") else verdict
+        if late > worst:
+            worst, where = late, outcome.last_words
+        number += every
+    at = "each" if every == 1 else f"every {every}th"
+    at_worst = re.sub(r"^(\w+) .*/", r"\1 .../", where)
+    report.add(
+        f"worker killed (SIGKILL) after {at} write, {kills} points",
+        story.name,
+        verdict,
+        f"{worst:.1f} at worst (`{at_worst}`)",
+    )
+
+
+def main() -> int:
+    options = dict(word.split("=") for word in sys.argv[1:])
+    every, away = int(options.get("every", 1)), float(options.get("away", 60))
+    ensure_all()
+    began, report = time.monotonic(), Report()
+    with stage() as scene:
+        for story in STORIES:
+            report.add("none", story.name, "", f"takes {scene.undisturbed(story).seconds:.1f} s in all")
+        for name, faults in FAULTS.items():
+            for story in STORIES:
+                outcome = scene.play(story, faults)
+                undisturbed = scene.undisturbed(story)
+                said = report.judge(name, story, undisturbed, outcome)
+                report.add(name, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
+        for name, absence in ABSENCES.items():
+            late = absence(scene, away)
+            report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"{late:.1f} after the return")
+        for story in STORIES:
+            crash_points(scene, story, report, every)
+    for name, late in start_orders():
+        report.add(name, "provisioning", "Ready", f"{late:.1f} after the last was there")
+    with stage(workers=3, triggers=2) as scene:
+        for name, killing in KILLED.items():
+            for story in STORIES:
+                outcome = scene.play(story, meanwhile=killing)
+                undisturbed = scene.undisturbed(story)
+                said = report.judge(name, story, undisturbed, outcome)
+                report.add(name, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
+    write(report, time.monotonic() - began, every)
+    print("\n".join(report.wrong) or "every story ended as undisturbed", flush=True)
+    return 1 if report.wrong else 0
+
+
+def write(report: Report, seconds: float, every: int) -> None:
+    """Put the table where people read it."""
+    head = "| fault | story | end state | seconds later than undisturbed |\n|---|---|---|---|\n"
+    command = "make chaos" if every == 1 else f"make chaos ARGS=every={every}"
+    made = f"\nMade by `{command}` in {seconds / 60:.0f} minutes on 2 cores.\n"
+    page = PAGE.read_text()
+    PAGE.write_text(TABLE.sub(lambda _: head + "\n".join(report.rows) + "\n" + made, page))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
