@@ -19,7 +19,7 @@ record: binaries ## record the histories that replay tests use, after a workflow
 	@$(RUN) python -m tests.replay.record
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (an hour)
-	@$(RUN) python -m tests.chaos
+	@$(RUN) python -m tests.chaos $(ARGS)
 
 up: $(UV) ## start everything and keep it running
 	@$(RUN) python -m localcluster.up up

@@ -7,7 +7,9 @@ Arguments: `every=N` kills after each Nth write only; `away=S` how many seconds 
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from localcluster.binaries import ensure_all
 from localcluster.controlplane import CHECKOUT
@@ -15,7 +17,7 @@ from tests.chaos.away import ABSENCES, start_orders
 from tests.chaos.faults import FAULTS
 from tests.chaos.replicas import KILLED
 from tests.chaos.stage import Outcome, Stage, stage
-from tests.chaos.stories import STORIES, Story
+from tests.chaos.stories import STORIES, Story, tidy
 
 PAGE = CHECKOUT / "docs" / "reliability.md"
 TABLE = re.compile(r"(?<=<!-- chaos -->\n).*?(?=<!-- /chaos -->)", re.DOTALL)
@@ -38,6 +40,21 @@ class Report:
             return "as undisturbed"
         self.wrong.append(f"{fault}, {story.name}: {outcome.failed} {outcome.state} instead of {undisturbed.state}")
         return "**otherwise**"
+
+
+def one(scene: Stage, fault: str, story: Story, report: Report, play: Callable[[], Outcome]) -> None:
+    """Play a story under a fault and add its row."""
+    undisturbed = scene.undisturbed(story)
+    try:
+        outcome = play()
+    except AssertionError as error:
+        report.wrong.append(f"{fault}, {story.name}: {error}")
+        report.add(fault, story.name, "**stuck**", "")
+        scene.environment.proxy.clear()
+        tidy(scene.scene)
+        return
+    said = report.judge(fault, story, undisturbed, outcome)
+    report.add(fault, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
 
 
 def crash_points(scene: Stage, story: Story, report: Report, every: int) -> None:
@@ -77,10 +94,7 @@ def main() -> int:
             report.add("none", story.name, "", f"takes {scene.undisturbed(story).seconds:.1f} s in all")
         for name, faults in FAULTS.items():
             for story in STORIES:
-                outcome = scene.play(story, faults)
-                undisturbed = scene.undisturbed(story)
-                said = report.judge(name, story, undisturbed, outcome)
-                report.add(name, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
+                one(scene, name, story, report, partial(scene.play, story, faults))
         for name, absence in ABSENCES.items():
             late = absence(scene, away)
             report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"{late:.1f} after the return")
@@ -91,10 +105,7 @@ def main() -> int:
     with stage(workers=3, triggers=2) as scene:
         for name, killing in KILLED.items():
             for story in STORIES:
-                outcome = scene.play(story, meanwhile=killing)
-                undisturbed = scene.undisturbed(story)
-                said = report.judge(name, story, undisturbed, outcome)
-                report.add(name, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
+                one(scene, name, story, report, partial(scene.play, story, meanwhile=killing))
     write(report, time.monotonic() - began, every)
     print("\n".join(report.wrong) or "every story ended as undisturbed", flush=True)
     return 1 if report.wrong else 0
