@@ -7,6 +7,7 @@ memory than the request itself, and this manager mostly hands objects through.
 import asyncio
 import json
 import os
+import random
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from kubernetes.aio import client as aio_client
 from kubernetes.aio import config as aio_config
 from prometheus_client import Counter
 
-from kube.errors import NotFound, Silent, Unavailable, error_from
+from kube.errors import Conflict, KubeError, NotFound, Silent, Unavailable, error_from
 from kube.resources import Resource
 from models.names import FIELD_MANAGER
 
@@ -29,6 +30,17 @@ Objects = list[Object]
 PAGE: Final = 500
 """Objects asked for in one page of a list (the size client-go uses)."""
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
+PAUSES: Final = (0.1, 0.5, 1.0)
+"""Seconds before another try of the same request; a longer Retry-After is left to whoever asked."""
+TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
+    "get": (Unavailable,),
+    "list": (Unavailable,),
+    "apply": (Unavailable, Conflict),
+    "patch": (Unavailable,),
+    "delete": (Unavailable, Conflict),
+    "deletecollection": (Conflict,),  # an operand's webhook that cannot be reached is not pressed
+}
+"""What is tried again, by verb: only requests of which a second one changes nothing."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 
 REQUESTS: Final = Counter("btp_kube_requests", "Requests to the Kubernetes API", ("verb", "kind", "code"))
@@ -275,7 +287,19 @@ class Kube:
         content_type: str = "application/json",
         timeout: aiohttp.ClientTimeout = REQUEST_TIMEOUT,
     ) -> Object:
-        async with self._request(verb, resource, method, path, query, body, accept, timeout, content_type) as response:
+        """One request and its decoded answer; what passes by itself in a moment is tried again right here."""
+        request = (verb, resource, method, path, query, body, accept, timeout, content_type)
+        for pause in PAUSES if verb in TRIED_AGAIN else ():
+            try:
+                return await self._answer(*request)
+            except (Unavailable, Conflict) as error:
+                if not isinstance(error, TRIED_AGAIN[verb]) or (error.retry_after or 0) > pause * 2:
+                    raise
+                await asyncio.sleep(max(error.retry_after or 0, random.uniform(pause / 2, pause)))
+        return await self._answer(*request)
+
+    async def _answer(self, verb: str, resource: Resource, *request: Any) -> Object:
+        async with self._request(verb, resource, *request) as response:
             answer = await response.read()
         decoded = _decoded(answer)
         if not isinstance(decoded, dict):

@@ -45,6 +45,7 @@ class ControlPlane:
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
         self._stack = ExitStack()
         self._apiserver: Process | None = None
+        self._controllers: list[Process] = []
 
     @property
     def url(self) -> str:
@@ -105,9 +106,15 @@ class ControlPlane:
         self._apiserver.stop()
 
     def start_apiserver(self) -> None:
+        """Start it, or bring it back. The controllers begin anew then: their own back-off, of up to minutes, would
+        hide how soon the manager goes on."""
         wait_until(lambda: not listens(self._port), "the API server's port to be free")
         self._apiserver = self._run("kube-apiserver", self._apiserver_flags())
         self._wait_for_api(self._apiserver)
+        if self._controllers:
+            for controller in self._controllers:
+                controller.stop()
+            self._start_controllers()
 
     @property
     def certificate(self) -> Path:
@@ -134,7 +141,12 @@ class ControlPlane:
         wait_until(lambda: answers(f"{urls}/health"), "etcd to be healthy", etcd)
         self.start_apiserver()
         self._set_up_cluster()
-        self._run(
+        self._start_controllers()
+        wait_until(self._node_ready, "the node to be ready")
+
+    def _start_controllers(self) -> None:
+        """kube-controller-manager, kube-scheduler and kwok."""
+        manager = self._run(
             "kube-controller-manager",
             [
                 f"--kubeconfig={self.kubeconfig('kube-controller-manager')}",
@@ -144,7 +156,7 @@ class ControlPlane:
                 *("--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
             ],
         )
-        self._run(
+        scheduler = self._run(
             "kube-scheduler",
             [
                 f"--kubeconfig={self.kubeconfig('kube-scheduler')}",
@@ -153,14 +165,14 @@ class ControlPlane:
         )
         stages = self.folder / "stages.yaml"
         stages.write_text((Path(__file__).parent / "stages.yaml").read_text() % self._stage_values())
-        self._run(
+        kwok = self._run(
             "kwok",
             [
                 *("--kubeconfig", str(self.kubeconfig("kwok")), "--config", str(stages)),
                 *("--manage-all-nodes=true", "--node-lease-duration-seconds=40"),
             ],
         )
-        wait_until(self._node_ready, "the node to be ready")
+        self._controllers = [manager, scheduler, kwok]
 
     def _stage_values(self) -> dict[str, object]:
         return {"delay": round(self._pod_delay * 1000), "ip": host_address()}

@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
-from tests.chaos.stories import SETTINGS, Story, end_state, tidy
+from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
 
 PATIENCE = 150.0
@@ -126,7 +126,8 @@ class Stage:
 
 
 @contextmanager
-def stage(workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
-    """An environment whose way to the API server can be disturbed."""
-    with ServiceManager() as sap, Environment(SETTINGS, workers=workers, triggers=triggers, faults=True) as environment:
+def stage(story: Story, workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
+    """An environment for one story, whose way to the API server can be disturbed."""
+    settings = {"BTP_HARD_DELETE_TIMEOUT": f"{story.budget:.0f}s", "BTP_READY_TIMEOUT": "90s"}
+    with ServiceManager() as sap, Environment(settings, workers=workers, triggers=triggers, faults=True) as environment:
         yield Stage(environment, sap)
