@@ -34,11 +34,15 @@ async def ensure_certificates(kube: Kube) -> str:
     now = datetime.now(UTC)
     ca = _pair(stored_ca, "ca.crt", "ca.key")
     if ca is None or not pki.usable_ca(ca, now):
-        ca = pki.with_previous(pki.new_ca(now), ca, now)
+        ca, stored_ca = pki.with_previous(pki.new_ca(now), ca, now), None
+        _made(CA_SECRET)
+    if not _is_labelled(stored_ca):
         await _store(kube, CA_SECRET, {"ca.crt": ca.certificate, "ca.key": ca.key})
     serving = _pair(stored_serving, "tls.crt", "tls.key")
-    if not pki.usable_serving(serving, ca, DNS_NAMES, now):
-        serving = pki.new_serving(ca, DNS_NAMES, now)
+    if serving is None or not pki.usable_serving(serving, ca, DNS_NAMES, now):
+        serving, stored_serving = pki.new_serving(ca, DNS_NAMES, now), None
+        _made(WEBHOOK_CERT_SECRET)
+    if not _is_labelled(stored_serving):
         await _store(kube, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
     return base64.b64encode(ca.certificate).decode()
 
@@ -52,7 +56,19 @@ async def certificates_are_usable(kube: Kube) -> str | None:
     now = datetime.now(UTC)
     if ca is None or not pki.usable_ca(ca, now) or not pki.usable_serving(serving, ca, DNS_NAMES, now):
         return None
+    if not _is_labelled(stored_ca) or not _is_labelled(stored_serving):
+        return None
     return base64.b64encode(ca.certificate).decode()
+
+
+def _is_labelled(secret: dict[str, Any] | None) -> bool:
+    """Whether a removal would find it: somebody may have taken the label away."""
+    return secret is not None and (secret["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
+
+
+def _made(name: str) -> None:
+    REGENERATIONS.labels(name).inc()
+    log.info("made a certificate", secret=f"{KYMA_NAMESPACE}/{name}")
 
 
 def _pair(secret: dict[str, Any] | None, certificate: str, key: str) -> pki.Pair | None:
@@ -74,5 +90,3 @@ async def _store(kube: Kube, name: str, data: dict[str, bytes]) -> None:
             "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
         },
     )
-    REGENERATIONS.labels(name).inc()
-    log.info("made a certificate", secret=f"{KYMA_NAMESPACE}/{name}")

@@ -60,7 +60,7 @@ class Stage:
         proxy, worker = self.environment.proxy, self.environment.workers[0]
         proxy.clear()
         story.prepare(self.scene)
-        self._settle()
+        self.settle()
         proxy.clear()
         outcome = Outcome({}, 0.0)
 
@@ -84,12 +84,12 @@ class Stage:
             time.sleep(0.02)
         outcome.seconds = time.monotonic() - began
         proxy.faults.clear()
-        self._settle()
+        self.settle()
         outcome.writes = list(proxy.writes)
         outcome.state = end_state(self.scene)
         outcome.failed = asyncio.run(self._failed(since))
         tidy(self.scene)
-        self._settle()
+        self.settle()
         return outcome
 
     def _revive(self) -> None:
@@ -97,7 +97,7 @@ class Stage:
             if manager.process is not None and not manager.process.alive:
                 manager.start()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until no workflow runs: what is left of a story is over."""
         deadline = time.monotonic() + PATIENCE
         while asyncio.run(self._running()):
@@ -110,6 +110,10 @@ class Stage:
             client = await self._client()
             return (await client.count_workflows("ExecutionStatus = 'Running'")).count
         return 1
+
+    def failed(self) -> list[str]:
+        """Every workflow here that failed, so far."""
+        return asyncio.run(self._failed(0.0))
 
     async def _failed(self, since: float) -> list[str]:
         """Workflows that ended otherwise than by completing or going on as another run."""

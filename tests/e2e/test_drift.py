@@ -1,0 +1,127 @@
+"""What somebody else deletes or changes is put back; what somebody else owns is left alone. Real processes."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from kube.resources import CHART_KINDS
+from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
+from localcluster.environment import Environment
+from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR
+
+MERGE = "application/merge-patch+json"
+PODS = f"/api/v1/namespaces/{KYMA_NAMESPACE}/pods"
+DEPLOYMENT = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments/sap-btp-operator-controller-manager"
+VOLATILE = ("resourceVersion", "uid", "creationTimestamp", "managedFields", "generation")
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[Environment]:
+    with Environment(pod_delay=1.5) as started:
+        yield started
+
+
+@pytest.fixture
+def person(environment: Environment) -> Iterator[Person]:
+    """Somebody in a cluster with a Ready CR."""
+    person = Person(environment.cluster)
+    person.put_secret(CREDENTIALS)
+    person.create_operator("btpoperator")
+    until(lambda: state(person) == "Ready", "the CR to be Ready")
+    yield person
+    person.delete_operator("btpoperator")
+    until(lambda: person.status("btpoperator") is None, "the CR to be gone")
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 30) -> float:
+    began = time.monotonic()
+    while not true():
+        assert time.monotonic() - began < seconds, f"{what} did not come true"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def state(person: Person) -> str:
+    status = person.status("btpoperator")
+    return status.state if status else ""
+
+
+def managed(person: Person) -> dict[str, dict[str, Any]]:
+    """Every object of the chart, by its path."""
+    found = {}
+    for kind in CHART_KINDS:
+        listing = person.get(f"{kind.path()}?labelSelector={MANAGED_SELECTOR}") or {}
+        for obj in listing["items"]:
+            found[kind.path(obj["metadata"].get("namespace"), obj["metadata"]["name"])] = obj
+    return found
+
+
+def essence(obj: dict[str, Any] | None) -> Any:
+    """An object without what a new one has anew: identity, versions, keys and what is derived from them."""
+    if obj is None:
+        return None
+    meta = {key: value for key, value in obj["metadata"].items() if key not in VOLATILE}
+    labels = {key: value for key, value in meta.get("labels", {}).items() if key != "somebody"}
+    return meta["name"], sorted(labels.items()), sorted(obj.get("rules") or [], key=str), sorted(obj.get("data") or {})
+
+
+def test_whatever_is_deleted_of_the_chart_is_back_soon(person: Person) -> None:
+    for path, before in managed(person).items():
+        person.delete(path)
+        uid = before["metadata"]["uid"]
+
+        def back(path: str = path, uid: str = uid) -> bool:
+            found = person.get(path)
+            return found is not None and found["metadata"]["uid"] != uid
+
+        print(f"{until(back, f'{path} to be back'):6.2f} s  {path}")
+        assert essence(person.get(path)) == essence(before)
+        until(lambda: state(person) == "Ready", f"Ready after {path}")
+
+
+def test_whatever_is_changed_of_ours_is_put_back_and_what_others_add_stays(
+    person: Person, environment: Environment
+) -> None:
+    for path, before in managed(person).items():
+        label = "app.kubernetes.io/instance"
+        if label not in before["metadata"]["labels"]:
+            label = "app.kubernetes.io/managed-by"
+        change = {"metadata": {"labels": {label: "somebody", "somebody": "else"}}}
+        environment.cluster.request("PATCH", path, change, MERGE)
+        expected = before["metadata"]["labels"][label]
+
+        def back(path: str = path, label: str = label, expected: str = expected) -> bool:
+            found = person.get(path) or {"metadata": {}}
+            return bool(found["metadata"].get("labels", {}).get(label) == expected)
+
+        print(f"{until(back, f'{path} to be put back'):6.2f} s  {path}")
+        found = person.get(path)
+        assert found is not None and found["metadata"]["labels"].get("somebody") == "else"
+        until(lambda: state(person) == "Ready", f"Ready after {path}")
+
+
+def test_an_operand_that_loses_its_pods_takes_the_cr_out_of_ready_and_back(person: Person) -> None:
+    for pod in (person.get(PODS) or {})["items"]:
+        person.delete(f"{PODS}/{pod['metadata']['name']}")
+    until(lambda: state(person) != "Ready", "the CR to leave Ready")
+    status = person.status("btpoperator")
+    assert status is not None and "sap-btp-operator" in status.message
+    until(lambda: state(person) == "Ready", "the CR to be Ready again")
+
+
+def test_a_changed_cluster_id_reaches_the_operand_and_restarts_its_pods(person: Person) -> None:
+    before = {pod["metadata"]["uid"] for pod in (person.get(PODS) or {})["items"]}
+    person.put_secret({**CREDENTIALS, "cluster_id": "another"})
+    config = f"/api/v1/namespaces/{KYMA_NAMESPACE}/configmaps/sap-btp-operator-config"
+    until(lambda: (person.get(config) or {})["data"]["CLUSTER_ID"] == "another", "the operand's configuration")
+    until(lambda: not before & {pod["metadata"]["uid"] for pod in (person.get(PODS) or {})["items"]}, "new pods")
+    until(lambda: state(person) == "Ready", "the CR to be Ready again")
+
+
+def test_a_changed_client_secret_reaches_the_operand(person: Person) -> None:
+    person.put_secret({**CREDENTIALS, "clientsecret": "rotated"})
+    path = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/sap-btp-service-operator"
+    until(lambda: (person.get(path) or {})["data"]["clientsecret"] == "cm90YXRlZA==", "the rotated secret")
