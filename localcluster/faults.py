@@ -100,7 +100,6 @@ class FaultProxy:
         """Watches that are open."""
         self._transports: set[asyncio.Transport] = set()
         self._lists: dict[str, list[bytes]] = {}
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="fault-proxy")
         self._up = threading.Event()
 
@@ -109,6 +108,7 @@ class FaultProxy:
         return f"https://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
         self._thread.start()
         if not self._up.wait(10):
             raise RuntimeError("the fault proxy did not start")

@@ -104,15 +104,15 @@ def main() -> int:
             report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"{late:.1f} after the return")
     for name, late in start_orders():
         report.add(name, PROVISION.name, "Ready", f"{late:.1f} after the last was there")
-    write(report, time.monotonic() - began, every)
+    write(report, time.monotonic() - began)
     print("\n".join(report.wrong) or "every story ended as undisturbed", flush=True)
     return 1 if report.wrong else 0
 
 
-def write(report: Report, seconds: float, every: int) -> None:
+def write(report: Report, seconds: float) -> None:
     """Put the table where people read it."""
     head = "| fault | story | end state | seconds later than undisturbed |\n|---|---|---|---|\n"
-    command = "make chaos" if every == 1 else f"make chaos ARGS=every={every}"
+    command = f'make chaos ARGS="{" ".join(sys.argv[1:])}"' if sys.argv[1:] else "make chaos"
     made = f"\nMade by `{command}` in {seconds / 60:.0f} minutes on 2 cores.\n"
     page = PAGE.read_text()
     PAGE.write_text(TABLE.sub(lambda _: head + "\n".join(report.rows) + "\n" + made, page))

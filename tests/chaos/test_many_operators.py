@@ -1,5 +1,6 @@
 """Two hundred BtpOperators, made, changed and deleted at random while requests fail and workers are killed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
@@ -31,6 +32,7 @@ class Crowd(RuleBasedStateMachine):
     """What people and bad luck do; `teardown` says what has to be true when it is over."""
 
     stage: ClassVar[Stage]
+    done: ClassVar[Counter[str]] = Counter()
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,12 +48,14 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 10))
     def make(self, count: int) -> None:
+        self.done["make"] += 1
         for _ in range(min(count, CROWD - self.made)):
             self.made += 1
             self.person.create_operator(f"cr-{self.made}", NAMESPACES[self.made % 3])
 
     @rule(which=st.integers(0, CROWD), value=st.text("ab", min_size=1, max_size=3))
     def change(self, which: int, value: str) -> None:
+        self.done["change"] += 1
         operators = self.operators()
         if operators:
             ref = operators[which % len(operators)].ref
@@ -63,25 +67,30 @@ class Crowd(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, CROWD), count=st.integers(1, 10))
     def delete(self, which: int, count: int) -> None:
+        self.done["delete"] += 1
         operators = self.operators()
         for operator in (operators * 2)[which % max(len(operators), 1) :][:count]:
             self.person.delete_operator(operator.ref.name, operator.ref.namespace)
 
     @rule()
     def delete_the_responsible_one(self) -> None:
+        self.done["delete_the_responsible_one"] += 1
         if found := responsible(self.operators()):
             self.person.delete_operator(found.ref.name, found.ref.namespace)
 
     @rule(name=st.sampled_from(sorted(FAULTS)))
     def misfortune(self, name: str) -> None:
+        self.done["misfortune"] += 1
         self.stage.environment.proxy.faults[:] = [FAULTS[name]]
 
     @rule()
     def calm(self) -> None:
+        self.done["calm"] += 1
         self.stage.environment.proxy.faults.clear()
 
     @rule()
     def a_worker_dies(self) -> None:
+        self.done["a_worker_dies"] += 1
         worker = self.stage.environment.workers[0]
         assert worker.process is not None
         worker.process.kill()
@@ -138,11 +147,13 @@ def test_of_many_crs_exactly_one_is_ready_and_each_other_says_why_not(crowded: S
     run_state_machine_as_test(
         Crowd,
         settings=settings(
-            max_examples=2,
-            stateful_step_count=40,
+            max_examples=3,
+            stateful_step_count=60,
             deadline=None,
             derandomize=True,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         ),
     )
+    print(Crowd.done)
+    assert len(Crowd.done) == 7, Crowd.done  # everything has happened
