@@ -86,6 +86,7 @@ class Stage:
         proxy.faults.clear()
         self.settle()
         outcome.writes = list(proxy.writes)
+        proxy.clear()
         outcome.state = end_state(self.scene)
         outcome.failed = asyncio.run(self._failed(since))
         tidy(self.scene)
