@@ -1,5 +1,6 @@
 """Recorded histories of every path, replayed with today's code: a new worker takes running workflows over."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,9 @@ async def test_a_change_that_would_leave_runs_stuck_is_noticed() -> None:
     path = next(path for path in HISTORIES if path.stem == "provision-ready")
     result = await replayer(Changed).replay_workflow(history(path), raise_on_replay_failure=False)
     assert isinstance(result.replay_failure, workflow.NondeterminismError)
+
+
+def test_no_history_names_the_machine_it_was_recorded_on() -> None:
+    for path in HISTORIES:
+        found = re.findall(r'"identity"|stackTrace|site-packages|"\d+@', path.read_text())
+        assert not found, path
