@@ -10,6 +10,7 @@ import structlog
 from prometheus_client import Counter
 
 from activities import pki
+from activities.managed import is_labelled
 from kube.client import Kube
 from kube.resources import SECRETS
 from models.names import (
@@ -36,13 +37,13 @@ async def ensure_certificates(kube: Kube) -> str:
     if ca is None or not pki.usable_ca(ca, now):
         ca, stored_ca = pki.with_previous(pki.new_ca(now), ca, now), None
         _made(CA_SECRET)
-    if not _is_labelled(stored_ca):
+    if stored_ca is None or not is_labelled(stored_ca):
         await _store(kube, CA_SECRET, {"ca.crt": ca.certificate, "ca.key": ca.key})
     serving = _pair(stored_serving, "tls.crt", "tls.key")
     if serving is None or not pki.usable_serving(serving, ca, DNS_NAMES, now):
         serving, stored_serving = pki.new_serving(ca, DNS_NAMES, now), None
         _made(WEBHOOK_CERT_SECRET)
-    if not _is_labelled(stored_serving):
+    if stored_serving is None or not is_labelled(stored_serving):
         await _store(kube, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
     return base64.b64encode(ca.certificate).decode()
 
@@ -56,14 +57,9 @@ async def certificates_are_usable(kube: Kube) -> str | None:
     now = datetime.now(UTC)
     if ca is None or not pki.usable_ca(ca, now) or not pki.usable_serving(serving, ca, DNS_NAMES, now):
         return None
-    if not _is_labelled(stored_ca) or not _is_labelled(stored_serving):
-        return None
+    if not all(secret and is_labelled(secret) for secret in (stored_ca, stored_serving)):
+        return None  # a removal would not find it
     return base64.b64encode(ca.certificate).decode()
-
-
-def _is_labelled(secret: dict[str, Any] | None) -> bool:
-    """Whether a removal would find it: somebody may have taken the label away."""
-    return secret is not None and (secret["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY
 
 
 def _made(name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from temporalio import activity
 
 from activities.certificates import certificates_are_usable, ensure_certificates
+from activities.managed import is_labelled, managed
 from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
 from activities.render import ChartRenderer, RenderError
 from activities.secret import Credentials, read_credentials
@@ -28,9 +29,6 @@ from kube.resources import (
 from models.conditions import Reason
 from models.names import (
     KYMA_NAMESPACE,
-    MANAGED_BY,
-    MANAGED_BY_LABEL,
-    MANAGED_SELECTOR,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_WEBHOOK_SERVICE,
@@ -108,13 +106,11 @@ class ChartActivities:
                 f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
             ) from None  # the chained original would carry what was scrubbed
         kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
-        lists = await asyncio.gather(
-            *(self._kube.list(resource, namespace, labels=MANAGED_SELECTOR) for resource, namespace in kinds)
-        )
+        lists = await asyncio.gather(*(managed(self._kube, resource, namespace) for resource, namespace in kinds))
         live = {
             (resource, namespace, obj["metadata"]["name"]): obj
             for (resource, namespace), listing in zip(kinds, lists, strict=True)
-            for obj in listing.items
+            for obj in listing
         }
         return [
             Item(kind, obj, live.get((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"])))
@@ -140,6 +136,7 @@ class ChartActivities:
             async with room:
                 progress.say(f"applying {item.name}")
                 try:
+                    await self._replace_binding(item)
                     await self._kube.apply(item.resource, item.wanted)
                 except KubeError as error:
                     text = credentials.scrub(f"{item.name}: {error}")
@@ -157,6 +154,12 @@ class ChartActivities:
                 await self._forget_old_cluster_id(changed)
         return [item.name for item in changed]
 
+    async def _replace_binding(self, item: Item) -> None:
+        """A roleRef cannot be changed: a binding to another role has to go first (rbac.authorization.k8s.io/v1)."""
+        if item.live and item.live.get("roleRef") != item.wanted.get("roleRef"):
+            meta = item.live["metadata"]
+            await self._kube.delete(item.resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
+
     async def _forget_old_cluster_id(self, changed: list[Item]) -> None:
         """The operand keeps the first cluster id it saw in a Secret, and does not start with another one."""
         for item in changed:
@@ -172,8 +175,8 @@ class ChartActivities:
         for item in items:
             before = ((item.live or {}).get("data") or {}).get("RELEASE_NAMESPACE")
             if item.resource is CONFIG_MAPS and before and before != credentials.namespace:
-                old = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, before)
-                if old and (old["metadata"].get("labels") or {}).get(MANAGED_BY_LABEL) == MANAGED_BY:
+                old = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, before, metadata_only=True)
+                if old and is_labelled(old):
                     await self._kube.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, before, uid=old["metadata"]["uid"])
 
 

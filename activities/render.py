@@ -12,8 +12,15 @@ from typing import Any, Final
 import yaml
 
 from kube.client import Object
-from kube.resources import chart_kind
-from models.names import APPLIED_HASH_ANNOTATION, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_LABEL, OPERAND
+from kube.resources import SECRETS, chart_kind
+from models.names import (
+    APPLIED_HASH_ANNOTATION,
+    KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    MANAGED_SECRETS,
+    OPERAND,
+)
 
 HELM_PATIENCE: Final = 30.0
 """Seconds after which Helm counts as stuck."""
@@ -26,9 +33,15 @@ class RenderError(Exception):
 class ChartRenderer:
     """One chart, rendered only when its values changed."""
 
-    def __init__(self, chart: Path, image: str = "", helm: str = "helm") -> None:
+    def __init__(self, chart: Path, image: str = "", cluster_role: str = "", helm: str = "helm") -> None:
+        """Args:
+        image: instead of the chart's, if given.
+        cluster_role: an existing role for the operand, so that the chart makes none.
+        """
         self.chart = chart
-        self._image = image
+        self._manager: dict[str, Any] = {"image": {"reference": image}} if image else {}
+        if cluster_role:
+            self._manager["cluster_role"] = cluster_role
         self._helm = helm
         self._version = ""
         self._key = ""
@@ -59,8 +72,7 @@ class ChartRenderer:
         Raises:
             RenderError: Helm refused, or rendered something that cannot be applied.
         """
-        if self._image:
-            values = {**values, "manager": {**values["manager"], "image": {"reference": self._image}}}
+        values = {**values, "manager": {**values["manager"], **self._manager}}
         text = json.dumps(values, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
         async with self._turn:
@@ -106,6 +118,11 @@ def prepare(rendered: str) -> list[Object]:
                 raise ValueError(f"the chart renders a {type(obj).__name__} where an object should be")
             resource = chart_kind(obj)
             meta = obj["metadata"]
+            if resource is SECRETS and meta["name"] not in MANAGED_SECRETS:
+                known = ", ".join(MANAGED_SECRETS)
+                raise ValueError(
+                    f"the chart renders a Secret {meta['name']}, which would be lost sight of; known: {known}"
+                )
             if resource.namespaced:
                 meta.setdefault("namespace", KYMA_NAMESPACE)
             else:

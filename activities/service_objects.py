@@ -53,7 +53,8 @@ def is_controlled_by(obj: Object, uid: str) -> bool:
 
 async def remove_secret(kube: Kube, namespace: str, name: str, binding_uid: str) -> bool:
     """Delete a gone binding's Secret if it was the binding's; another Secret of that name is left alone."""
-    secret = await kube.find(SECRETS, name, namespace)
+    # Its values are nobody's business here.
+    secret = await kube.find(SECRETS, name, namespace, metadata_only=True)
     if secret is None or not is_controlled_by(secret, binding_uid):
         return False
     return await kube.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])

@@ -106,9 +106,12 @@ class SoftDeleteActivities:
                 if error.status not in (409, 422):
                     raise
             uid = obj["metadata"]["uid"]
-            obj = await self._kube.find(resource, name, namespace)
+            obj = await self._find(resource, name, namespace)
             if obj is not None and obj["metadata"]["uid"] != uid:
                 return
+
+    async def _find(self, resource: Resource, name: str, namespace: str) -> Object | None:
+        return await self._kube.find(resource, name, namespace, metadata_only=True)
 
     async def _tidy_secrets(self, resource: Resource, obj: Object) -> int:
         """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer."""
@@ -120,7 +123,7 @@ class SoftDeleteActivities:
             return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
         if spec.get("watchParametersFromChanges"):
             for name in _parameter_secrets(spec):
-                await self._take_off(SECRETS, await self._kube.find(SECRETS, name, meta["namespace"]))
+                await self._take_off(SECRETS, await self._find(SECRETS, name, meta["namespace"]))
         return 0
 
 

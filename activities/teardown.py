@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
+from activities.managed import managed
 from activities.progress import Progress, failure, heartbeating, still_waiting
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
@@ -30,7 +31,6 @@ from models.names import (
     API_GROUP,
     FIELD_MANAGER,
     KYMA_NAMESPACE,
-    MANAGED_SELECTOR,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_DEPLOYMENT,
     OPERAND_POD_SELECTOR,
@@ -64,8 +64,7 @@ class TeardownActivities:
             await self._delete(targets)
 
             async def left() -> list[Target]:
-                pods = await self._names(PODS, KYMA_NAMESPACE, OPERAND_POD_SELECTOR)
-                return [*await self._left(targets), *((PODS, KYMA_NAMESPACE, name) for name in sorted(pods))]
+                return [*await self._left(targets), *await self._pods()]
 
             try:
                 await _see_gone(left, progress)
@@ -81,8 +80,8 @@ class TeardownActivities:
             targets: list[Target] = []
             for kind in reversed(CHART_KINDS):
                 targets += await self._ours(kind, namespace)
-            targets.append((SECRETS, namespace or KYMA_NAMESPACE, OPERAND_CLUSTER_ID_SECRET))
-            removed = await self._delete(targets)
+            cluster_id = (SECRETS, namespace or KYMA_NAMESPACE, OPERAND_CLUSTER_ID_SECRET)  # the operand's own
+            removed = await self._delete([*targets, cluster_id])
             try:
                 await _see_gone(lambda: self._left(targets), progress, self._holders)
             except TimeoutError:
@@ -94,8 +93,8 @@ class TeardownActivities:
         namespaces = sorted({KYMA_NAMESPACE, also or KYMA_NAMESPACE}) if resource.namespaced else [None]
         found: list[Target] = []
         for namespace in namespaces:
-            listing = await self._kube.list(resource, namespace, labels=MANAGED_SELECTOR, metadata_only=True)
-            found += [(resource, namespace, obj["metadata"]["name"]) for obj in listing.items if written_by_us(obj)]
+            there = await managed(self._kube, resource, namespace, metadata_only=True)
+            found += [(resource, namespace, obj["metadata"]["name"]) for obj in there if written_by_us(obj)]
         return [target for target in found if target[2] != OWN_CRD]
 
     async def _delete(self, targets: list[Target]) -> int:
@@ -115,13 +114,15 @@ class TeardownActivities:
         """Which of the targets are still there: one list for each kind and namespace that has any."""
         places = {(kind, namespace) for kind, namespace, _ in targets}
         there = {
-            (kind, where, name) for kind, where in places for name in await self._names(kind, where, MANAGED_SELECTOR)
+            (kind, where, obj["metadata"]["name"])
+            for kind, where in places
+            for obj in await managed(self._kube, kind, where, metadata_only=True)
         }
         return [target for target in targets if target in there]
 
-    async def _names(self, resource: Resource, namespace: str | None, labels: str) -> set[str]:
-        listing = await self._kube.list(resource, namespace, labels=labels, metadata_only=True)
-        return {obj["metadata"]["name"] for obj in listing.items}
+    async def _pods(self) -> list[Target]:
+        listing = await self._kube.list(PODS, KYMA_NAMESPACE, labels=OPERAND_POD_SELECTOR, metadata_only=True)
+        return [(PODS, KYMA_NAMESPACE, name) for name in sorted(obj["metadata"]["name"] for obj in listing.items)]
 
     async def _credentials_namespace(self) -> str | None:
         """Where the operand's credentials are, as the installed configuration says: the Secret may be long gone."""

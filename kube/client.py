@@ -31,7 +31,9 @@ PAGE: Final = 500
 """Objects asked for in one page of a list (the size client-go uses)."""
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, sock_connect=5)
 PAUSES: Final = (0.1, 0.5, 1.0)
-"""Seconds before another try of the same request; a longer Retry-After is left to whoever asked."""
+"""Seconds before another try of the same request."""
+LONGEST_WAIT: Final = 3.0
+"""Seconds that a Retry-After may ask for to be waited right here; a longer one is left to whoever asked."""
 TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
     "get": (Unavailable,),
     "list": (Unavailable,),
@@ -92,18 +94,23 @@ class Kube:
     async def close(self) -> None:
         await self._api.close()
 
-    async def get(self, resource: Resource, name: str, namespace: str | None = None) -> Object:
-        """One object.
+    async def get(
+        self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
+    ) -> Object:
+        """One object; with `metadata_only` without its spec, status and data.
 
         Raises:
             NotFound: it is not there.
         """
-        return await self._json("get", resource, "GET", resource.path(namespace, name))
+        accept = METADATA_ONLY.format(suffix="") if metadata_only else "application/json"
+        return await self._json("get", resource, "GET", resource.path(namespace, name), accept=accept)
 
-    async def find(self, resource: Resource, name: str, namespace: str | None = None) -> Object | None:
+    async def find(
+        self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
+    ) -> Object | None:
         """One object, or None if it is not there."""
         try:
-            return await self.get(resource, name, namespace)
+            return await self.get(resource, name, namespace, metadata_only=metadata_only)
         except NotFound:
             return None
 
@@ -293,7 +300,7 @@ class Kube:
             try:
                 return await self._answer(*request)
             except (Unavailable, Conflict) as error:
-                if not isinstance(error, TRIED_AGAIN[verb]) or (error.retry_after or 0) > pause * 2:
+                if not isinstance(error, TRIED_AGAIN[verb]) or (error.retry_after or 0) > LONGEST_WAIT:
                     raise
                 await asyncio.sleep(max(error.retry_after or 0, random.uniform(pause / 2, pause)))
         return await self._answer(*request)

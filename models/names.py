@@ -31,6 +31,8 @@ PREVENT_DELETION_ANNOTATION: Final = "services.cloud.sap.com/preventDeletion"
 
 CA_SECRET: Final = "ca-server-cert"
 WEBHOOK_CERT_SECRET: Final = "webhook-server-cert"
+MANAGED_SECRETS: Final = (OPERAND_CREDENTIALS_SECRET, CA_SECRET, WEBHOOK_CERT_SECRET)
+"""Every Secret that carries our label. They are read and watched one by one: a list would show everybody's."""
 
 PROVISION_WORKFLOW: Final = "ProvisionWorkflow"
 DEPROVISION_WORKFLOW: Final = "DeprovisionWorkflow"

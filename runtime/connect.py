@@ -10,6 +10,7 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from activities.nudge import SEARCH_ATTRIBUTES
@@ -19,7 +20,7 @@ LONGEST_PAUSE: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def connect() -> Client:
+async def connect(runtime: Runtime) -> Client:
     """Connect to the Temporal service that the environment names; tried again until it answers.
 
     Raises:
@@ -31,6 +32,7 @@ async def connect() -> Client:
         raise SettingsError(f"TEMPORAL_*: {error}") from error
     config.setdefault("target_host", "localhost:7233")
     config["data_converter"] = pydantic_data_converter
+    config["runtime"] = runtime
     said = False
     pause = 0.2
     while True:

@@ -8,13 +8,16 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from runtime.settings import SettingsError
+from runtime.telemetry import SdkTelemetry
 
 Check = Callable[[], str]
 """Returns what is wrong, or an empty string."""
 
 
 @asynccontextmanager
-async def pages(health_address: str, metrics_address: str, alive: Check, ready: Check) -> AsyncIterator[None]:
+async def pages(
+    health_address: str, metrics_address: str, alive: Check, ready: Check, sdk: SdkTelemetry
+) -> AsyncIterator[None]:
     """Serve the pages while the block runs.
 
     Raises:
@@ -23,7 +26,7 @@ async def pages(health_address: str, metrics_address: str, alive: Check, ready: 
     health, metrics = web.Application(), web.Application()
     health.router.add_get("/healthz", _probe(alive))
     health.router.add_get("/readyz", _probe(ready))
-    metrics.router.add_get("/metrics", _metrics)
+    metrics.router.add_get("/metrics", _metrics(sdk))
     runners = []
     try:
         for name, address, app in (("HEALTH", health_address, health), ("METRICS", metrics_address, metrics)):
@@ -54,5 +57,9 @@ def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
     return answer
 
 
-async def _metrics(_: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+def _metrics(sdk: SdkTelemetry) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        body = generate_latest() + await sdk.metrics()
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return answer

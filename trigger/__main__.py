@@ -12,6 +12,7 @@ from runtime.connect import connect
 from runtime.pages import pages
 from runtime.process import run
 from runtime.settings import SettingsError, TriggerSettings
+from runtime.telemetry import SdkTelemetry
 from trigger.nudges import Nudges
 from trigger.watcher import Watcher
 
@@ -31,7 +32,7 @@ async def main(settings: TriggerSettings) -> None:
         if deleting is not None:
             await nudger[0].nudge(ref, deleting)
 
-    nudges = Nudges(deliver)
+    nudges, sdk = Nudges(deliver), SdkTelemetry()
     watcher = Watcher(kube, nudges)
 
     def ready() -> str:
@@ -40,11 +41,11 @@ async def main(settings: TriggerSettings) -> None:
 
     try:
         async with (
-            pages(settings.health_address, settings.metrics_address, watcher.silent, ready),
+            pages(settings.health_address, settings.metrics_address, watcher.silent, ready, sdk),
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(watcher.run())  # what changes before Temporal is there is kept
-            client = await connect()
+            client = await connect(sdk.runtime)
             nudger.append(Nudger(client, settings.task_queue, settings.limits(), settings.operand_teardown))
             tasks.create_task(nudges.run())
             log.info("watching", task_queue=settings.task_queue, cluster=kube.host)

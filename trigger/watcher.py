@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from prometheus_client import Gauge
@@ -9,7 +10,7 @@ from prometheus_client import Gauge
 from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
 from kube.resources import BTP_OPERATORS, CHART_KINDS, DEPLOYMENTS, NAMESPACES, PRIORITY_CLASSES, SECRETS
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, MANAGED_SELECTOR
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, MANAGED_SECRETS, MANAGED_SELECTOR
 from models.operators import Operator, OperatorRef, responsible
 from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest
 from trigger.nudges import Nudges
@@ -22,22 +23,29 @@ SILENCE: Final = Gauge("btp_watch_last_event_age_seconds", "Time since the API s
 def sources() -> list[Source]:
     """What is followed, apart from the CRs themselves."""
     prerequisites = [
-        Source(SECRETS, PresenceDigest.of, KYMA_NAMESPACE, fields=f"metadata.name={CREDENTIALS_SECRET}"),
+        _secret(CREDENTIALS_SECRET, PresenceDigest.of),
         Source(NAMESPACES, PresenceDigest.of, fields=f"metadata.name={KYMA_NAMESPACE}"),
         Source(PRIORITY_CLASSES, PresenceDigest.of),
     ]
-    return prerequisites + [
+    # Secrets are followed one by one: a list of a namespace's Secrets would be a right to read them all.
+    secrets = [_secret(name, ChartDigest.of) for name in MANAGED_SECRETS]
+    chart = [
         Source(
             kind,
             ChartDigest.of,
             # Only a Deployment's availability needs more than metadata.
             metadata_only=kind is not DEPLOYMENTS,
-            # Secrets of other namespaces are none of our business; the chart's own are seen where it puts them.
             namespace=KYMA_NAMESPACE if kind.namespaced else None,
             labels=MANAGED_SELECTOR,
         )
         for kind in CHART_KINDS
+        if kind is not SECRETS
     ]
+    return prerequisites + secrets + chart
+
+
+def _secret(name: str, digest: Callable[[Any], Any]) -> Source:
+    return Source(SECRETS, digest, KYMA_NAMESPACE, fields=f"metadata.name={name}")
 
 
 class Watcher:

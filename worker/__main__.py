@@ -17,6 +17,7 @@ from runtime.connect import connect
 from runtime.pages import pages
 from runtime.process import run
 from runtime.settings import SettingsError, WorkerSettings
+from runtime.telemetry import SdkTelemetry
 from worker.schedule import ensure_resync
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
@@ -28,16 +29,20 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: WorkerSettings) -> None:
     """The worker's whole life, until it is cancelled."""
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image)
+    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_cluster_role)
     try:
         renderer.check()
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    trouble = ["waiting for Temporal"]
+    trouble, sdk = ["waiting for Temporal"], SdkTelemetry()
+
+    def ready() -> str:
+        return "; ".join(trouble)
+
     try:
-        async with pages(settings.health_address, settings.metrics_address, lambda: "", lambda: "; ".join(trouble)):
-            client = await connect()
+        async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
+            client = await connect(sdk.runtime)
             await ensure_resync(client, settings)
             async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
                 trouble.clear()

@@ -134,6 +134,7 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
     await eventually(available)
     await observed.settle()
     await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+    await asyncio.sleep(1)  # managedFields tell seconds apart, no less
     theirs = {"metadata": {"annotations": {"example.com/theirs": "1"}}}
     await kube.merge(CLUSTER_ROLES, "sap-btp-operator-manager-role", None, theirs)
     await asyncio.sleep(0.8)

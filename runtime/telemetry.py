@@ -1,0 +1,48 @@
+"""Temporal's SDK as part of this process: its metrics on our page, its log no louder than ours.
+
+The SDK's core is written in Rust and serves its metrics on a port of its own. That port is bound to the loopback
+address, and /metrics hands on what it says.
+"""
+
+import socket
+from typing import Final
+
+import aiohttp
+from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+TRIES: Final = 5
+PATIENCE: Final = aiohttp.ClientTimeout(total=5)
+
+
+class SdkTelemetry:
+    """The SDK's runtime and where its metrics are."""
+
+    def __init__(self) -> None:
+        # While Temporal is away the core says so at each of its retries; the state is ours to report, in one line.
+        logging = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+        for left in reversed(range(TRIES)):
+            address = f"127.0.0.1:{_free_port()}"
+            metrics = PrometheusConfig(bind_address=address, durations_as_seconds=True)
+            try:
+                self.runtime = Runtime(telemetry=TelemetryConfig(logging=logging, metrics=metrics))
+            except (RuntimeError, ValueError):  # somebody took the port in between
+                if not left:
+                    raise
+                continue
+            self._url = f"http://{address}/metrics"
+            return
+
+    async def metrics(self) -> bytes:
+        """The SDK's metrics in Prometheus' text format; nothing if the core does not answer."""
+        try:
+            async with aiohttp.ClientSession(timeout=PATIENCE) as session, session.get(self._url) as answer:
+                return await answer.read()
+        except (aiohttp.ClientError, TimeoutError):
+            return b""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
