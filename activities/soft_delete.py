@@ -23,6 +23,9 @@ from models.workflow_io import MAX_NAMED, AbandonedObject, Removed, SoftDeleteRe
 T = TypeVar("T")
 AT_ONCE: Final = 32
 """Objects let go side by side."""
+LOOK_AGAIN: Final = 0.5
+"""Seconds before the next look when the last one got nothing done."""
+TRIES: Final = 5
 
 
 class SoftDeleteActivities:
@@ -50,13 +53,15 @@ class SoftDeleteActivities:
         result = SoftDeleteResult()
         try:
             while True:
-                held = 0
+                held, before = 0, result
                 async for page, _ in self._kube.pages(resource):
                     held += sum(_is_held(obj) for obj in page)
                     result = _joined(result, await self._let_go_page(resource, page, report))
                     progress.say(f"{result.removed.bindings + result.removed.instances} {resource.kind}s let go")
                 if not held:
                     return result
+                if result == before:  # somebody is faster each time
+                    await asyncio.sleep(LOOK_AGAIN)
         except NotFound:
             return result  # the CRD is not there, so nothing of its kind is
 
@@ -66,9 +71,8 @@ class SoftDeleteActivities:
         A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
         Secrets go while their bindings still say which they are, and before the garbage collector has to look.
         """
-        abandoned = [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if _is_held(obj)]
-        if abandoned:
-            await report.add(abandoned)
+        if held := [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if _is_held(obj)]:
+            await report.add(held)
         room = asyncio.Semaphore(AT_ONCE)
 
         async def limited(work: Coroutine[Any, Any, T]) -> T:
@@ -78,40 +82,43 @@ class SoftDeleteActivities:
         alive = {obj["metadata"]["namespace"] for obj in page if not obj["metadata"].get("deletionTimestamp")}
         await asyncio.gather(*(limited(self._kube.delete_collection(resource, name)) for name in sorted(alive)))
         secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
-        await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
-        gone = len([obj for obj in page if not _kept_by(obj)])
+        taken = await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
+        done = [obj for obj, off in zip(page, taken, strict=True) if off]  # the others come again in the next list
+        abandoned = [_abandoned(resource, obj) for obj in done if _is_held(obj)]
+        gone = len([obj for obj in done if not _kept_by(obj)])
         count = {"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets}
-        return SoftDeleteResult(
-            removed=Removed(**count), abandoned_total=len(abandoned), abandoned=[entry for _, entry in abandoned]
-        )
+        return SoftDeleteResult(removed=Removed(**count), abandoned_total=len(abandoned), abandoned=abandoned)
 
-    async def _take_off(self, resource: Resource, obj: Object | None) -> None:
-        """Remove the operand's finalizer, provided that it still stands where it was seen (JSON patch `test`)."""
-        for _ in range(5):
-            if obj is None or OPERAND_FINALIZER not in (finalizers := obj["metadata"].get("finalizers") or []):
-                return
-            name, namespace = obj["metadata"]["name"], obj["metadata"]["namespace"]
-            path = f"/metadata/finalizers/{finalizers.index(OPERAND_FINALIZER)}"
-            operations = [
-                {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]},
-                {"op": "test", "path": path, "value": OPERAND_FINALIZER},
-                {"op": "remove", "path": path},
-            ]
-            try:
-                await self._kube.json_patch(resource, name, namespace, operations)
-                return
-            except NotFound:
-                return
-            except KubeError as error:
-                if error.status not in (409, 422):
-                    raise
-            uid = obj["metadata"]["uid"]
-            obj = await self._find(resource, name, namespace)
-            if obj is not None and obj["metadata"]["uid"] != uid:
-                return
+    async def _take_off(self, resource: Resource, obj: Object) -> bool:
+        """Remove the operand's finalizer, provided that it still stands where it was seen (JSON patch `test`).
 
-    async def _find(self, resource: Resource, name: str, namespace: str) -> Object | None:
-        return await self._kube.find(resource, name, namespace, metadata_only=True)
+        False if somebody changed the object in between: it has to be read again.
+        """
+        if not _is_held(obj):
+            return True
+        meta = obj["metadata"]
+        path = f"/metadata/finalizers/{meta['finalizers'].index(OPERAND_FINALIZER)}"
+        operations = [
+            {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
+            {"op": "test", "path": path, "value": OPERAND_FINALIZER},
+            {"op": "remove", "path": path},
+        ]
+        try:
+            await self._kube.json_patch(resource, meta["name"], meta["namespace"], operations)
+        except NotFound:
+            pass
+        except KubeError as error:
+            if error.status not in (409, 422):
+                raise
+            return False
+        return True
+
+    async def _release_parameters(self, name: str, namespace: str) -> None:
+        """Take the operand's finalizer off a parameter Secret, whose values are not looked at."""
+        for _ in range(TRIES):
+            secret = await self._kube.find(SECRETS, name, namespace, metadata_only=True)
+            if secret is None or await self._take_off(SECRETS, secret):
+                return
 
     async def _tidy_secrets(self, resource: Resource, obj: Object) -> int:
         """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer."""
@@ -123,7 +130,7 @@ class SoftDeleteActivities:
             return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
         if spec.get("watchParametersFromChanges"):
             for name in _parameter_secrets(spec):
-                await self._take_off(SECRETS, await self._find(SECRETS, name, meta["namespace"]))
+                await self._release_parameters(name, meta["namespace"])
         return 0
 
 

@@ -35,9 +35,12 @@ CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"
 class ControlPlane:
     """A Kubernetes API with everything behind it. `with ControlPlane() as cluster: cluster.kubeconfig()`."""
 
-    def __init__(self, pod_delay: float = 0.0) -> None:
-        """Args: pod_delay: seconds a pod takes to become ready."""
-        self._pod_delay = pod_delay
+    def __init__(self, pod_delay: float = 0.0, audit: bool = False) -> None:
+        """Args:
+        pod_delay: seconds a pod takes to become ready.
+        audit: write each request of a ServiceAccount to `audit_log`.
+        """
+        self._pod_delay, self._audit = pod_delay, audit
         STATE.mkdir(exist_ok=True)
         _sweep()
         self.folder = Path(tempfile.mkdtemp(prefix=f"cluster-{os.getpid()}-", dir=STATE))
@@ -99,6 +102,18 @@ class ControlPlane:
         )
         with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
             return json.load(answer)
+
+    def service_account(self, namespace: str, name: str, via: str = "") -> Path:
+        """A kubeconfig file with a token of that ServiceAccount (TokenRequest API)."""
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
+        answer = self.request("POST", path, {"spec": {"expirationSeconds": 7200}})
+        self._tokens[name] = answer["status"]["token"]
+        return self.kubeconfig(name, via)
+
+    @property
+    def audit_log(self) -> Path:
+        """One JSON object a line (audit.k8s.io/v1 Event), if `audit` was asked for."""
+        return self.folder / "audit.log"
 
     def stop_apiserver(self) -> None:
         """End the API server and keep its data: `start_apiserver` brings it back at the same address."""
@@ -201,7 +216,14 @@ class ControlPlane:
             *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
             *("--enable-aggregator-routing=true", "--service-cluster-ip-range=10.96.0.0/16"),
             *("--endpoint-reconciler-type=none", "--max-requests-inflight=2000"),
+            *(self._audit_flags() if self._audit else ()),
         ]
+
+    def _audit_flags(self) -> list[str]:
+        policy = self.folder / "audit.yaml"
+        rules = [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]
+        policy.write_text(yaml.safe_dump({"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rules": rules}))
+        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"]
 
     def _wait_for_api(self, process: Process) -> None:
         def ready() -> bool:

@@ -5,6 +5,7 @@ service instances, and must never do so in a cluster that somebody happens to ha
 """
 
 import os
+import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +16,25 @@ from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
 from localcluster.processes import Process, answers, free_port, listens, wait_until
+from models.names import KYMA_NAMESPACE
 
+RELEASE: Final = "btp-manager"
+CHART: Final = CHECKOUT / "chart" / "btp-manager"
 SETTINGS: Final = ("BTP_", "TEMPORAL_", "KUBE")
+
+
+def helm(cluster: ControlPlane, *arguments: str | Path) -> str:
+    """Run Helm as the administrator who installs the manager. Returns what it printed.
+
+    Raises:
+        RuntimeError: it failed; the message is Helm's.
+    """
+    command = [str(part) for part in (binary("helm"), *arguments, "--namespace", KYMA_NAMESPACE)]
+    environment = {"HOME": str(cluster.folder), "KUBECONFIG": str(cluster.kubeconfig()), "PATH": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return done.stdout
 
 
 class TemporalServer:
@@ -78,8 +96,9 @@ class Manager:
 class Environment:
     """Everything together.
 
-    `settings` are further BTP_* variables for worker and trigger; with `faults`, both reach the API server through
-    `proxy`, which can misbehave in every known way.
+    `settings` are further BTP_* variables for worker and trigger. With `faults`, both reach the API server through
+    `proxy`, which can misbehave in every known way. With `deployed`, chart/btp-manager is installed by Helm, and both
+    run with tokens of its ServiceAccounts, and the settings that go with them, instead of as administrators.
     """
 
     def __init__(
@@ -89,9 +108,11 @@ class Environment:
         workers: int = 1,
         triggers: int = 1,
         faults: bool = False,
+        deployed: bool = False,
     ) -> None:
         self._stack = ExitStack()
-        self.cluster = ControlPlane(pod_delay)
+        self.cluster = ControlPlane(pod_delay, audit=deployed)
+        self._deployed = deployed
         self.proxy = FaultProxy(self.cluster)
         self._faults = faults
         self.temporal = TemporalServer(self.cluster.folder)
@@ -106,9 +127,10 @@ class Environment:
             self.temporal.start()
             if self._faults:
                 self._stack.enter_context(self.proxy)
+            if self._deployed:
+                helm(self.cluster, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
             for manager in self.workers + self.triggers:
-                via = self.proxy.url if self._faults else ""
-                manager.environment["KUBECONFIG"] = str(self.cluster.kubeconfig(f"btp-{manager.module}", via))
+                manager.environment |= self._identity(manager)
                 self._stack.callback(manager.stop)
                 manager.start()
             for manager in self.workers + self.triggers:
@@ -123,6 +145,13 @@ class Environment:
     ) -> None:
         self._stack.close()
         self.cluster.close()
+
+    def _identity(self, manager: Manager) -> dict[str, str]:
+        via = self.proxy.url if self._faults else ""
+        if not self._deployed:
+            return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
+        account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
+        return {"KUBECONFIG": str(account), "BTP_OPERAND_CLUSTER_ROLE": f"{RELEASE}-operand"}
 
     def start_operand(self) -> Process:
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""
