@@ -1,0 +1,196 @@
+"""Worker and trigger with exactly the rights that chart/btp-manager gives them: enough, and none too many.
+
+The API server's own audit log says what was asked for; the installed roles say what was allowed.
+"""
+
+import json
+import re
+import urllib.error
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from localcluster.environment import RELEASE, Environment
+from localcluster.servicemanager import ServiceManager
+from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
+from tests.e2e.deletion import Scene
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+POLICY = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+SPARE_PART = re.compile(r"sap-btp-abandoned-\d+")
+"""Used only when more objects are abandoned than one ConfigMap holds."""
+Right = tuple[str, str, str, str]
+"""API group, resource with its subresource, verb, name (empty for all)."""
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with (
+        ServiceManager() as sap,
+        Environment({"BTP_HARD_DELETE_TIMEOUT": "8s", "BTP_READY_TIMEOUT": "60s"}, deployed=True) as environment,
+    ):
+        scene = Scene(environment, sap)
+        tell(scene)
+        yield scene
+
+
+def tell(scene: Scene) -> None:
+    """The whole story: nothing there, then installed, in use, hard delete, installed again, soft delete."""
+    person, cluster = scene.person, scene.environment.cluster
+    person.create_operator("btpoperator")
+    scene.until(lambda: scene.reason() == "MissingSecret", "a Secret to be missed")
+    left_by_another_installation(scene)
+    person.put_secret(scene.sap.credentials())
+    scene.until(lambda: scene.state() == "Ready", "the CR to be Ready")
+    scene.operand = scene.environment.start_operand()
+    scene.make({"team-a": 2})
+    keep_a_binding(scene)
+    person.delete_operator("btpoperator")
+    scene.until(lambda: asked_one_by_one(scene, "servicebindings"), "bindings to be asked one by one")
+    person.delete(f"{POLICY}/keep")
+    scene.gone()
+
+    scene.ready()
+    scene.make({"team-a": 1})
+    parameters = "/api/v1/namespaces/team-a/secrets/parameters"
+    person.put_secret({"size": "large"}, "parameters", "team-a")
+    cluster.request("PATCH", parameters, {"metadata": {"finalizers": [OPERAND_FINALIZER]}}, MERGE)
+    watched = {"parametersFrom": [{"secretKeyRef": {"name": "parameters", "key": "size"}}]}
+    change = {
+        "metadata": {"annotations": {PREVENT_DELETION_ANNOTATION: "true"}},
+        "spec": {**watched, "watchParametersFromChanges": True},
+    }
+    instance = "/apis/services.cloud.sap.com/v1/namespaces/team-a/serviceinstances/instance-0"
+    scene.patiently(lambda: cluster.request("PATCH", instance, change, MERGE))
+    scene.delete()
+    assert asked_one_by_one(scene, "serviceinstances")
+    assert (person.get(parameters) or {})["metadata"].get("finalizers") is None
+    assert scene.reported() and not person.managed_objects()
+
+
+def asked_one_by_one(scene: Scene, resource: str) -> bool:
+    """Whether the worker asked for a deletion by name, as it does where a collection is refused."""
+    return any(r["verb"] == "delete" and r["objectRef"]["resource"] == resource for r in asked(scene, "worker"))
+
+
+def left_by_another_installation(scene: Scene) -> None:
+    """Roles that a manager with all rights made for the operand, before it was deployed by this chart."""
+    path = f"{RBAC}/clusterroles/sap-btp-operator-manager-role?fieldManager=btp-manager"
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
+    labels = {"app.kubernetes.io/managed-by": "btp-manager"}
+    meta = {"name": "sap-btp-operator-manager-role", "labels": labels}
+    scene.environment.cluster.request("PATCH", path, {**role, "metadata": meta}, APPLY)
+    path = f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles/sap-btp-operator-leader-election-role?fieldManager=btp-manager"
+    meta = {"name": "sap-btp-operator-leader-election-role", "namespace": KYMA_NAMESPACE, "labels": labels}
+    scene.environment.cluster.request("PATCH", path, {**role, "kind": "Role", "metadata": meta}, APPLY)
+
+
+def keep_a_binding(scene: Scene) -> None:
+    """Somebody's admission policy (KEP-3488) that refuses the deletion of one binding."""
+    match = {
+        "resourceRules": [
+            {
+                "apiGroups": ["services.cloud.sap.com"],
+                "apiVersions": ["v1"],
+                "operations": ["DELETE"],
+                "resources": ["servicebindings"],
+            }
+        ]
+    }
+    policy = {
+        "metadata": {"name": "keep"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": match,
+            "validations": [{"expression": "!oldObject.metadata.name.endsWith('-1')", "message": "kept for a while"}],
+        },
+    }
+    binding = {"metadata": {"name": "keep"}, "spec": {"policyName": "keep", "validationActions": ["Deny"]}}
+    scene.environment.cluster.request("POST", POLICY, policy)
+    scene.environment.cluster.request("POST", POLICY.replace("policies", "policybindings"), binding)
+
+    def enforced() -> bool:
+        path = "/apis/services.cloud.sap.com/v1/namespaces/team-a/servicebindings/binding-1?dryRun=All"
+        try:
+            scene.environment.cluster.request("DELETE", path)
+        except urllib.error.HTTPError:
+            return True
+        return False
+
+    scene.until(enforced, "the policy to be enforced")
+
+
+def asked(scene: Scene, process: str) -> list[dict[str, Any]]:
+    """Every finished request of a process."""
+    user = f"system:serviceaccount:{KYMA_NAMESPACE}:{RELEASE}-{process}"
+    lines = scene.environment.cluster.audit_log.read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    return [e for e in entries if e["user"]["username"] == user and "responseStatus" in e and "objectRef" in e]
+
+
+def granted(scene: Scene, process: str) -> set[Right]:
+    """Every right that the roles of a process give, one by one."""
+    rights = set()
+    for path in (f"{RBAC}/clusterroles", f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles"):
+        role = scene.person.get(f"{path}/{RELEASE}-{process}")
+        assert role is not None
+        for rule in role["rules"]:
+            for group in rule["apiGroups"]:
+                for resource in rule["resources"]:
+                    names = rule.get("resourceNames") or [""]
+                    rights |= {(group, resource, verb, name) for verb in rule["verbs"] for name in names}
+    return rights
+
+
+def used(requests: list[dict[str, Any]]) -> set[Right]:
+    """The rights that these requests needed, each with and without the object's name."""
+    rights = set()
+    for request in requests:
+        ref, code = request["objectRef"], request["responseStatus"].get("code")
+        resource = "/".join(filter(None, (ref["resource"], ref.get("subresource"))))
+        # Server-side apply of an object that is not there asks for `create` too.
+        verbs = {request["verb"], *(["create"] if code == 201 else [])}
+        for verb in verbs:
+            rights |= {(ref.get("apiGroup", ""), resource, verb, name) for name in ("", ref.get("name", ""))}
+        if ref["resource"] in ("clusterrolebindings", "rolebindings") and code == 201:
+            role = f"{RELEASE}-operand" + ("" if ref["resource"].startswith("cluster") else "-leader-election")
+            rights.add(("rbac.authorization.k8s.io", "clusterroles", "bind", role))
+    return rights
+
+
+@pytest.mark.parametrize("process", ["worker", "trigger"])
+def test_no_request_is_forbidden(scene: Scene, process: str) -> None:
+    requests = asked(scene, process)
+    assert len(requests) > 20
+    assert [r["requestURI"] for r in requests if r["responseStatus"].get("code") in (401, 403) and not refused(r)] == []
+
+
+def refused(request: dict[str, Any]) -> bool:
+    """Whether the policy of this test said no, not RBAC."""
+    return bool(request["annotations"].get("authorization.k8s.io/decision") == "allow")
+
+
+@pytest.mark.parametrize("process", ["worker", "trigger"])
+def test_no_right_is_granted_that_is_never_used(scene: Scene, process: str) -> None:
+    unused = granted(scene, process) - used(asked(scene, process))
+    assert sorted(right for right in unused if not SPARE_PART.fullmatch(right[3])) == []
+
+
+@pytest.mark.parametrize("process", ["worker", "trigger"])
+def test_no_right_is_a_wildcard_or_lets_rights_grow(scene: Scene, process: str) -> None:
+    rights = granted(scene, process)
+    assert not [right for right in rights if "*" in "".join(right)]
+    assert not [right for right in rights if right[2] in ("escalate", "impersonate")]
+    assert {right[3] for right in rights if right[2] == "bind"} <= {
+        f"{RELEASE}-operand",
+        f"{RELEASE}-operand-leader-election",
+    }
+
+
+def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene: Scene) -> None:
+    for process in ("worker", "trigger"):
+        secrets = [right for right in granted(scene, process) if right[1] == "secrets"]
+        assert secrets
+        assert not [right for right in secrets if right[2] in ("list", "watch", "deletecollection") and not right[3]]

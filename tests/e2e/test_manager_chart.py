@@ -1,0 +1,159 @@
+"""chart/btp-manager as a platform team uses it: linted, installed, upgraded and uninstalled by real Helm."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from temporalio.testing import ActivityEnvironment
+
+from activities.chart import ChartActivities
+from activities.render import ChartRenderer
+from activities.teardown import TeardownActivities
+from kube.client import Kube
+from localcluster.binaries import binary
+from localcluster.client import Client as Person
+from localcluster.controlplane import ControlPlane
+from localcluster.environment import CHART, RELEASE, helm
+from models.names import KYMA_NAMESPACE
+from models.operators import OperatorRef
+from models.workflow_io import ChartInput, TeardownInput
+from tests.conftest import CHART as OPERAND_CHART
+from tests.conftest import Eventually
+
+NAMESPACE = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+def template(*values: str) -> list[dict[str, Any]]:
+    """What the chart renders with these values."""
+    flags = [part for value in values for part in ("--set-json", value)]
+    command = [str(binary("helm")), "template", RELEASE, str(CHART), "--namespace", KYMA_NAMESPACE, *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise ValueError(done.stderr)
+    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+
+
+def only(objects: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [obj for obj in objects if (obj["kind"], obj["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+@pytest.fixture
+def restricted(control_plane: ControlPlane) -> Iterator[None]:
+    """The namespace admits only pods of the Pod Security Standard `restricted`."""
+
+    def label(values: dict[str, str | None]) -> None:
+        control_plane.request("PATCH", NAMESPACE, {"metadata": {"labels": values}}, "application/merge-patch+json")
+
+    label({**RESTRICTED})
+    yield
+    label(dict.fromkeys(RESTRICTED))
+
+
+async def test_it_is_installed_upgraded_and_uninstalled(
+    control_plane: ControlPlane, person: Person, restricted: None, eventually: Eventually
+) -> None:
+    def available(process: str) -> int:
+        status = (person.get(f"{DEPLOYMENTS}/{RELEASE}-{process}") or {}).get("status") or {}
+        return int(status.get("availableReplicas") or 0)
+
+    async def all_available() -> bool:
+        return (available("worker"), available("trigger")) == (2, 2)
+
+    notes = helm(control_plane, "install", RELEASE, CHART)
+    assert "2 workers and 2 triggers" in notes and "delete every BtpOperator" in notes
+    try:
+        await eventually(all_available)
+        # Nothing that belongs to the manager is taken for the operand's.
+        assert person.managed_objects() == []
+        before = person.get(f"{DEPLOYMENTS}/{RELEASE}-worker") or {}
+        helm(control_plane, "upgrade", RELEASE, CHART, "--set", "worker.replicas=3,settings.BTP_RESYNC_INTERVAL=5m")
+        after = person.get(f"{DEPLOYMENTS}/{RELEASE}-worker") or {}
+        assert after["spec"]["replicas"] == 3 and after["metadata"]["uid"] == before["metadata"]["uid"]
+        assert {"name": "BTP_RESYNC_INTERVAL", "value": "5m"} in environment_of(after)
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+    assert person.get(f"{DEPLOYMENTS}/{RELEASE}-worker") is None
+    assert person.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/btpoperators.operator.kyma-project.io")
+
+
+async def test_a_removed_operand_leaves_the_manager_where_it_is(
+    control_plane: ControlPlane, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=1,trigger.replicas=1")
+    try:
+        renderer = ChartRenderer(OPERAND_CHART, cluster_role=f"{RELEASE}-operand")
+        await ActivityEnvironment().run(ChartActivities(kube, renderer).apply_chart, ChartInput(ref=ref))
+        await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=ref))
+        assert person.managed_objects() == []
+        left = json.loads(helm(control_plane, "status", RELEASE, "-o", "json"))
+        assert left["info"]["status"] == "deployed"
+        for path in (f"{DEPLOYMENTS}/{RELEASE}-worker", f"{NAMESPACE}/serviceaccounts/{RELEASE}-worker"):
+            assert person.get(path)
+        assert person.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{RELEASE}-operand")
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+
+
+def environment_of(deployment: dict[str, Any]) -> list[dict[str, Any]]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    variables: list[dict[str, Any]] = container["env"]
+    return variables
+
+
+async def test_the_operands_rights_are_those_that_its_own_chart_asks_for() -> None:
+    values: dict[str, Any] = {"cluster": {"id": "c"}, "manager": {"secret": {"data": {}}, "webhook": {"caBundle": ""}}}
+    theirs, ours = await ChartRenderer(OPERAND_CHART).render(values), template()
+    own = only(theirs, "ClusterRole", "sap-btp-operator-manager-role")
+    assert only(ours, "ClusterRole", f"{RELEASE}-operand")["rules"] == own["rules"]
+    own = only(theirs, "Role", "sap-btp-operator-leader-election-role")
+    assert only(ours, "ClusterRole", f"{RELEASE}-operand-leader-election")["rules"] == own["rules"]
+
+
+def test_temporal_is_reached_with_mutual_tls_and_an_api_key_from_secrets() -> None:
+    objects = template(
+        'temporal={"address":"eu.tmprl.example:7233","namespace":"n","apiKeySecret":"key",'
+        '"tls":{"enabled":true,"secret":"tls","serverCa":true}}'
+    )
+    for process in ("worker", "trigger"):
+        deployment = only(objects, "Deployment", f"{RELEASE}-{process}")
+        variables = {each["name"]: each for each in environment_of(deployment)}
+        assert variables["TEMPORAL_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "key", "key": "api-key"}
+        assert variables["TEMPORAL_TLS_CLIENT_KEY_PATH"]["value"] == "/etc/temporal-tls/tls.key"
+        assert variables["TEMPORAL_TLS_SERVER_CA_CERT_PATH"]["value"] == "/etc/temporal-tls/ca.crt"
+        volumes = deployment["spec"]["template"]["spec"]["volumes"]
+        assert "tls" in [volume.get("secret", {}).get("secretName") for volume in volumes]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'temporal={"address":"no-port","namespace":"n"}',
+        "worker.replicas=-1",
+        'image.digest="latest"',
+        'settings={"PATH":"x"}',
+        'credentialsNamespaces=["Not A Name"]',
+        "unknown=1",
+    ],
+)
+def test_values_that_cannot_work_are_refused(wrong: str) -> None:
+    with pytest.raises(ValueError, match="values don't meet the specifications of the schema"):
+        template(wrong)
+
+
+def test_helm_lint_finds_nothing_to_complain_about() -> None:
+    done = subprocess.run(
+        [str(binary("helm")), "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_crd_is_a_file_that_kubectl_can_apply() -> None:
+    (crd,) = [yaml.safe_load(path.read_text()) for path in Path(CHART, "crds").iterdir()]
+    assert crd["metadata"]["name"] == "btpoperators.operator.kyma-project.io"
