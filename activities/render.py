@@ -118,6 +118,14 @@ def prepare(rendered: str) -> list[Object]:
                 raise ValueError(f"the chart renders a {type(obj).__name__} where an object should be")
             resource = chart_kind(obj)
             meta = obj["metadata"]
+            for where, fields in ((meta, ("labels", "annotations")), (obj, ("data", "stringData"))):
+                for field in fields:
+                    if not isinstance(where.get(field) or {}, dict):
+                        raise ValueError(
+                            f"the chart renders {resource.kind} {meta['name']} with {field} that is no map"
+                        )
+            if not isinstance(meta.get("namespace", ""), str):
+                raise ValueError(f"the chart renders {resource.kind} {meta['name']} with a namespace that is no text")
             if resource is SECRETS and meta["name"] not in MANAGED_SECRETS:
                 known = ", ".join(MANAGED_SECRETS)
                 raise ValueError(
@@ -129,7 +137,7 @@ def prepare(rendered: str) -> list[Object]:
                 meta.pop("namespace", None)
             meta["labels"] = {**(meta.get("labels") or {}), MANAGED_BY_LABEL: MANAGED_BY}
             meta["annotations"] = {**(meta.get("annotations") or {}), APPLIED_HASH_ANNOTATION: applied_hash(obj)}
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise RenderError(str(error)) from error
     if not objects:
         raise RenderError("the chart renders nothing")

@@ -43,6 +43,7 @@ TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
     "deletecollection": (Conflict,),  # an operand's webhook that cannot be reached is not pressed
 }
 """What is tried again, by verb: only requests of which a second one changes nothing."""
+ANSWERED_BY_OBJECT: Final = ("get", "apply", "create", "patch")
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 
 REQUESTS: Final = Counter("btp_kube_requests", "Requests to the Kubernetes API", ("verb", "kind", "code"))
@@ -136,9 +137,10 @@ class Kube:
         query = {"limit": str(size)}
         accept = METADATA_ONLY.format(suffix="List")
         body = await self._json("list", resource, "GET", resource.path(), query=query, accept=accept)
-        meta = body.get("metadata") or {}
-        more = int(meta.get("remainingItemCount") or 0)
-        return Listing(body.get("items") or [], str(meta.get("resourceVersion", "")), more)
+        meta = _metadata(body)
+        more = meta.get("remainingItemCount")
+        items = _objects(body, resource)
+        return Listing(items, str(meta.get("resourceVersion", "")), more if isinstance(more, int) else 0)
 
     async def pages(
         self,
@@ -154,7 +156,7 @@ class Kube:
         accept = METADATA_ONLY.format(suffix="List") if metadata_only else "application/json"
         while True:
             body = await self._json("list", resource, "GET", resource.path(namespace), query=query, accept=accept)
-            meta = body.get("metadata") or {}
+            meta = _metadata(body)
             yield _objects(body, resource), str(meta.get("resourceVersion", ""))
             if not meta.get("continue"):
                 return
@@ -309,8 +311,8 @@ class Kube:
         async with self._request(verb, resource, *request) as response:
             answer = await response.read()
         decoded = _decoded(answer)
-        if not isinstance(decoded, dict):
-            raise Unavailable(f"{verb} {resource.plural}: the answer is not a JSON object", status=200)
+        if not isinstance(decoded, dict) or (verb in ANSWERED_BY_OBJECT and not _is_object(decoded)):
+            raise Unavailable(f"{verb} {resource.plural}: the answer is not an object of the API", status=200)
         return decoded
 
     @asynccontextmanager
@@ -367,14 +369,22 @@ def _event(line: bytes, doing: str) -> Object:
         raise Unavailable(f"{doing}: the server sent a line that is no event")
     found = event["object"]
     if event.get("type") == "ERROR":
-        raise error_from(int(found.get("code") or 500), found, doing)
-    if event.get("type") != "BOOKMARK" and not _is_object(found):
+        code = found.get("code")
+        raise error_from(code if isinstance(code, int) else 500, found, doing)
+    if not (_metadata(found) if event.get("type") == "BOOKMARK" else _is_object(found)):
         raise Unavailable(f"{doing}: the server sent an event without an object")
     return event
 
 
 def _is_object(found: Any) -> bool:
-    return isinstance(found, dict) and isinstance(found.get("metadata"), dict) and "name" in found["metadata"]
+    """Whether it has the metadata that the API server gives to every object."""
+    meta = _metadata(found)
+    return all(isinstance(meta.get(key), str) for key in ("name", "uid", "resourceVersion", "creationTimestamp"))
+
+
+def _metadata(found: Any) -> Object:
+    meta = found.get("metadata") if isinstance(found, dict) else None
+    return meta if isinstance(meta, dict) else {}
 
 
 def _decoded(body: bytes) -> Any:

@@ -1,7 +1,8 @@
 """Everything the Kubernetes API can answer instead of what was asked, in few classes that say what to do."""
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 
 class KubeError(Exception):
@@ -41,6 +42,8 @@ class Silent(Unavailable):
     """A watch on which nothing was said for longer than bookmarks take: the connection may be dead."""
 
 
+LONGEST_RETRY_AFTER: Final = 300.0
+"""Seconds; whoever asks for more is looked at again earlier."""
 _BY_STATUS: Mapping[int, type[KubeError]] = {
     400: Refused,
     403: Refused,
@@ -70,6 +73,7 @@ def error_from(status: int, body: Any, doing: str, retry_after: str | None = Non
 
 def _seconds(header: str | None) -> float | None:
     try:
-        return float(header) if header else None
+        seconds = float(header or "")
     except ValueError:
-        return None  # an HTTP date, which the API server never sends
+        return None  # nothing, or an HTTP date, which the API server never sends
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_RETRY_AFTER)

@@ -128,7 +128,7 @@ class Reflector:
                     if self.failures:
                         log.info("watching again", kind=source.resource.kind)
                         self.failures = 0
-                    version = event["object"].get("metadata", {}).get("resourceVersion") or version
+                    version = event["object"]["metadata"].get("resourceVersion") or version
                     if event["type"] != "BOOKMARK" and (change := self._changed(event)):
                         yield change
             if time.monotonic() - began < 1:

@@ -105,7 +105,8 @@ def chart_kind(obj: Mapping[str, Any]) -> Resource:
         ValueError: the object has no known kind or no name.
     """
     api_version, kind = obj.get("apiVersion"), obj.get("kind")
-    if not (obj.get("metadata") or {}).get("name"):
+    meta = obj.get("metadata")
+    if not isinstance(meta, Mapping) or not isinstance(meta.get("name"), str) or not meta["name"]:
         raise ValueError(f"the chart renders a {kind} without a name")
     for resource in CHART_KINDS:
         if (resource.api_version, resource.kind) == (api_version, kind):

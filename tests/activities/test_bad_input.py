@@ -1,7 +1,8 @@
-"""Whatever stands in the Secret, the answer is a condition with a name: no traceback, and no value of it."""
+"""Whatever stands in the Secret or in a CR, the answer is a condition with a name: no traceback, no value of it."""
 
 import asyncio
 import base64
+import contextlib
 from collections import Counter
 
 import pytest
@@ -12,17 +13,22 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
 from activities.render import ChartRenderer
+from activities.responsibility import ResponsibilityActivities
+from activities.status import StatusActivities
 from kube.client import Kube, Object
-from kube.resources import SECRETS
+from kube.errors import KubeError
+from kube.resources import BTP_OPERATORS, SECRETS
 from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
-from models.operators import OperatorRef
-from models.workflow_io import Applied, ChartInput
+from models.operators import Operator, OperatorRef
+from models.workflow_io import Applied, ChartInput, StatusInput
 from tests.cluster import encoded
 from tests.conftest import CHART
+from trigger.digests import OperatorDigest
 
 NASTY = st.sampled_from(
     [
@@ -82,4 +88,67 @@ async def try_secret(control_plane: ControlPlane, data: dict[str, str], values: 
             assert len(error.message) < 5000
             return str(error.type)
     finally:
+        await kube.close()
+
+
+WORDS = st.text(alphabet="aB/-._ {}\n\u202e0", max_size=12)
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**40), 2**40) | WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=6,
+)
+STATUS_KEYS = st.sampled_from(["state", "conditions", "x"])
+CONDITION = st.dictionaries(st.sampled_from(["type", "status", "reason", "message", "lastTransitionTime"]), WORDS)
+
+
+def test_any_cr_that_the_api_server_takes_is_looked_at_and_told_so(
+    kube: Kube, person: Person, control_plane: ControlPlane
+) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(
+        st.dictionaries(st.sampled_from(["labels", "annotations", "finalizers", "x"]), ANYTHING, max_size=2),
+        st.dictionaries(STATUS_KEYS, st.lists(CONDITION, max_size=2) | ANYTHING, max_size=2),
+        ANYTHING,
+    )
+    def check(metadata: dict[str, object], status: dict[str, object], spec: object) -> None:
+        outcomes[asyncio.run(try_cr(control_plane, metadata, status, spec))] += 1
+
+    check()
+    assert {"refused by the API server", Reason.MISSING_SECRET.value} <= outcomes.keys(), outcomes
+
+
+async def try_cr(
+    control_plane: ControlPlane, metadata: dict[str, object], status: dict[str, object], spec: object
+) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
+        kube = await Kube.from_environment()
+    cr: Object = {
+        "apiVersion": BTP_OPERATORS.api_version,
+        "kind": BTP_OPERATORS.kind,
+        "metadata": {**metadata, "name": "fuzzed", "namespace": KYMA_NAMESPACE},
+        "spec": spec,
+    }
+    try:
+        try:
+            made = await kube.create(BTP_OPERATORS, cr)
+        except KubeError:
+            return "refused by the API server"
+        with contextlib.suppress(KubeError):  # somebody else writes our status, as far as the schema lets them
+            made = await kube.merge(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE, {"status": status}, subresource="status")
+        assert not OperatorDigest.of(made).deleting
+        ref = Operator.from_object(made).ref
+        found = await ActivityEnvironment().run(ResponsibilityActivities(kube).assess, ref)
+        assert found.finding is not None
+        said = StatusInput(ref=ref, finding=found.finding)
+        assert await ActivityEnvironment().run(StatusActivities(kube).set_status, said)
+        now = await kube.get(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
+        assert now["status"]["conditions"][0]["reason"] == found.finding.reason.value
+        return found.finding.reason.value
+    finally:
+        with contextlib.suppress(KubeError):
+            await kube.delete(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
+            await kube.merge(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
         await kube.close()
