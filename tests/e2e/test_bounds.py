@@ -1,0 +1,94 @@
+"""What stays small under load and in trouble: histories, requests, log lines. Real processes, real CRs."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS
+from localcluster.client import CREDENTIALS
+from localcluster.client import Client as Person
+from localcluster.environment import Environment
+from localcluster.faults import Fault
+from localcluster.servicemanager import ServiceManager
+from models.names import KYMA_NAMESPACE
+from tests.e2e.deletion import Scene
+
+EVENTS = 10_000
+LONGEST_RUN = 2000
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with ServiceManager() as sap, Environment(faults=True) as environment:
+        yield Scene(environment, sap)
+
+
+@pytest.mark.timeout(400)
+async def test_ten_thousand_changes_of_one_cr_keep_histories_short_and_none_is_lost(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(scene.environment.cluster.kubeconfig()))
+    kube, person = await Kube.from_environment(), scene.person
+    person.put_secret(CREDENTIALS)
+    person.create_operator("btpoperator")
+    await asyncio.to_thread(scene.until, lambda: scene.state() == "Ready", "the CR to be Ready")
+    room = asyncio.Semaphore(16)
+
+    async def change(number: int) -> None:
+        async with room:
+            patch = {"metadata": {"labels": {"example.com/number": str(number)}}}
+            await kube.merge(BTP_OPERATORS, "btpoperator", KYMA_NAMESPACE, patch)
+
+    try:
+        await asyncio.gather(*(change(number) for number in range(EVENTS)))
+        # The last one of all takes effect like the first.
+        person.delete(f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/sap-btp-manager")
+        await asyncio.to_thread(scene.until, lambda: scene.reason() == "MissingSecret", "the last change to be seen")
+    finally:
+        await kube.close()
+    person.delete_operator("btpoperator")
+    await asyncio.to_thread(scene.gone)
+    client = await Client.connect(scene.environment.temporal.address, data_converter=pydantic_data_converter)
+    runs = [run async for run in client.list_workflows("WorkflowType != 'ResyncWorkflow'")]
+    ended_well = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW}
+    assert {run.status for run in runs} <= ended_well
+    assert max(run.history_length for run in runs) < LONGEST_RUN
+    assert len(runs) < EVENTS / 10  # a burst is one more look, not a workflow for each event
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fault(methods=("PATCH", "POST"), status=500),
+        Fault(methods=("PATCH", "POST"), reset=True),
+        Fault(methods=("GET",), path="secrets", status=503),
+        Fault(methods=("PATCH",), path="status", status=409),
+    ],
+    ids=["every write fails", "every write is cut off", "Secrets cannot be read", "every status conflicts"],
+)
+def test_lasting_trouble_is_retried_at_a_bounded_rate_and_logged_calmly(scene: Scene, trouble: Fault) -> None:
+    proxy, worker, seconds = scene.environment.proxy, scene.environment.workers[0], 8.0
+    assert worker.process is not None
+    person = Person(scene.environment.cluster)
+    person.put_secret(CREDENTIALS)
+    proxy.faults.append(trouble)
+    person.create_operator("btpoperator")
+    time.sleep(1)
+    proxy.requests.clear()
+    lines = len(worker.process.log.read_text().splitlines())
+    time.sleep(seconds)
+    asked = sum(proxy.requests.values())
+    logged = worker.process.log.read_text().splitlines()[lines:]
+    print(f"{asked / seconds:.1f} requests and {len(logged) / seconds:.1f} lines a second")
+    assert asked / seconds < 10
+    assert len(logged) / seconds < 1, logged
+    assert "Traceback" not in "".join(logged)
+    proxy.clear()
+    scene.until(lambda: scene.state() == "Ready", "the CR to be Ready", 60)
+    person.delete_operator("btpoperator")
+    scene.gone()
