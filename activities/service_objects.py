@@ -1,10 +1,12 @@
 """ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from prometheus_client import Gauge
 from temporalio import activity
 
 from kube.client import Kube, Object
@@ -14,6 +16,9 @@ from models.operators import OperatorRef
 from models.workflow_io import Remaining
 
 NAMED = 3
+FRESH: Final = 150.0
+"""Seconds for which a count is shown: while a deletion waits it is made anew every minute, by any of the workers."""
+LEFT = Gauge("btp_deprovision_remaining", "Service objects that a deletion waits for", ("kind",))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ async def remove_secret(kube: Kube, namespace: str, name: str, binding_uid: str)
     return await kube.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])
 
 
+def _show(resource: Resource, count: int) -> None:
+    until = time.monotonic() + FRESH
+    LEFT.labels(resource.kind).set_function(lambda: count if time.monotonic() < until else 0)
+
+
 class ServiceObjectActivities:
     """Counts, for progress and for decisions."""
 
@@ -72,6 +82,8 @@ class ServiceObjectActivities:
         (bindings, some), (instances, more) = await asyncio.gather(
             self._count(SERVICE_BINDINGS), self._count(SERVICE_INSTANCES)
         )
+        _show(SERVICE_BINDINGS, bindings)
+        _show(SERVICE_INSTANCES, instances)
         return Remaining(bindings=bindings, instances=instances, some=(some + more)[:NAMED])
 
     async def _count(self, resource: Resource) -> tuple[int, list[str]]:

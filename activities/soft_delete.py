@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
+from prometheus_client import Counter
 from temporalio import activity
 
 from activities.abandoned import AbandonedReport
@@ -26,6 +27,7 @@ AT_ONCE: Final = 32
 LOOK_AGAIN: Final = 0.5
 """Seconds before the next look when the last one got nothing done."""
 TRIES: Final = 5
+ABANDONED = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
 
 
 class SoftDeleteActivities:
@@ -87,6 +89,7 @@ class SoftDeleteActivities:
         abandoned = [_abandoned(resource, obj) for obj in done if _is_held(obj)]
         gone = len([obj for obj in done if not _kept_by(obj)])
         count = {"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets}
+        ABANDONED.labels(resource.kind).inc(len(abandoned))
         return SoftDeleteResult(removed=Removed(**count), abandoned_total=len(abandoned), abandoned=abandoned)
 
     async def _take_off(self, resource: Resource, obj: Object) -> bool:

@@ -4,7 +4,6 @@ import hashlib
 from datetime import UTC, datetime
 
 import structlog
-from prometheus_client import Gauge
 from temporalio import activity
 
 from kube.client import Kube, Object
@@ -12,10 +11,8 @@ from kube.errors import Conflict, KubeError, NotFound
 from kube.resources import BTP_OPERATORS, EVENTS
 from models.conditions import MEANING, State, ready_condition, status_after
 from models.names import API_GROUP, API_VERSION, FIELD_MANAGER, KIND
-from models.operators import OperatorRef
 from models.workflow_io import StatusInput, WarningInput
 
-STATE = Gauge("btp_operator_state", "1 for the state that a BtpOperator has", ("namespace", "name", "state"))
 log = structlog.get_logger(__name__)
 
 
@@ -52,7 +49,6 @@ class StatusActivities:
             await self.emit(
                 obj, finding.reason.value, status["conditions"][0]["message"], MEANING[finding.reason].state
             )
-            _show_state(ref, MEANING[finding.reason].state)
         log.info("status", cr=str(ref), state=status["state"], reason=finding.reason.value)
         return True
 
@@ -100,8 +96,3 @@ class StatusActivities:
             pass  # recorded by an earlier attempt
         except KubeError as error:
             log.warning("event not recorded", reason=reason, error=str(error))
-
-
-def _show_state(ref: OperatorRef, state: State) -> None:
-    for each in State:
-        STATE.labels(ref.namespace, ref.name, each.value).set(each is state)

@@ -11,6 +11,8 @@ import aiohttp
 from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 TRIES: Final = 5
+BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1200.0, 1800.0)
+"""Seconds: from a Ready within one to a deletion that took its whole budget."""
 PATIENCE: Final = aiohttp.ClientTimeout(total=5)
 
 
@@ -22,7 +24,11 @@ class SdkTelemetry:
         logging = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
         for left in reversed(range(TRIES)):
             address = f"127.0.0.1:{_free_port()}"
-            metrics = PrometheusConfig(bind_address=address, durations_as_seconds=True)
+            metrics = PrometheusConfig(
+                bind_address=address,
+                durations_as_seconds=True,
+                histogram_bucket_overrides={"btp_reconcile_duration_seconds": BUCKETS},
+            )
             try:
                 self.runtime = Runtime(telemetry=TelemetryConfig(logging=logging, metrics=metrics))
             except (RuntimeError, ValueError):  # somebody took the port in between

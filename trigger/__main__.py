@@ -4,6 +4,7 @@ import asyncio
 import sys
 
 import structlog
+from prometheus_client import REGISTRY
 
 from activities.nudge import Nudger
 from kube.client import Kube
@@ -34,6 +35,8 @@ async def main(settings: TriggerSettings) -> None:
 
     nudges, sdk = Nudges(deliver), SdkTelemetry()
     watcher = Watcher(kube, nudges)
+
+    REGISTRY.register(watcher.metrics())
 
     def ready() -> str:
         away = "" if nudger else "waiting for Temporal"

@@ -22,6 +22,7 @@ class OperatorDigest:
     """A BtpOperator as far as it concerns anybody: not its status, which only we write."""
 
     operator: Operator = field(compare=False)
+    state: str = field(compare=False)
     uid: str
     generation: int
     deleting: bool
@@ -30,10 +31,11 @@ class OperatorDigest:
     @classmethod
     def of(cls, obj: Object) -> "OperatorDigest":
         operator, meta = Operator.from_object(obj), obj["metadata"]
+        state = str((operator.status or {}).get("state") or "")
         # Bulky things that no decision needs are not kept.
         operator = operator.model_copy(update={"status": None})
         metadata = _hash([meta.get("labels"), meta.get("annotations")])
-        return cls(operator, operator.ref.uid, operator.generation, operator.deleting, metadata)
+        return cls(operator, state, operator.ref.uid, operator.generation, operator.deleting, metadata)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,19 +5,17 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from prometheus_client import Gauge
-
 from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
 from kube.resources import BTP_OPERATORS, CHART_KINDS, DEPLOYMENTS, NAMESPACES, PRIORITY_CLASSES, SECRETS
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, MANAGED_SECRETS, MANAGED_SELECTOR
 from models.operators import Operator, OperatorRef, responsible
 from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest
+from trigger.metrics import WatchMetrics
 from trigger.nudges import Nudges
 
 DEAD_AFTER: Final = 600.0
 """Seconds without a word from the API server, bookmarks included, after which the process asks to be restarted."""
-SILENCE: Final = Gauge("btp_watch_last_event_age_seconds", "Time since the API server last said anything", ("kind",))
 
 
 def sources() -> list[Source]:
@@ -56,6 +54,9 @@ class Watcher:
         self._operators = Reflector(kube, Source(BTP_OPERATORS, OperatorDigest.of))
         self._others = [Reflector(kube, source) for source in sources()]
 
+    def metrics(self) -> WatchMetrics:
+        return WatchMetrics(self._operators, self._others)
+
     async def run(self) -> None:
         """Follow for ever."""
         async with asyncio.TaskGroup() as tasks:
@@ -78,7 +79,6 @@ class Watcher:
         dead = []
         for reflector in (self._operators, *self._others):
             age = now - reflector.heard
-            SILENCE.labels(reflector.source.resource.kind).set(age)
             # A server that refuses to talk is trouble of its own, and restarting would not mend it.
             if age > DEAD_AFTER and not reflector.trouble:
                 dead.append(reflector.source.resource.kind)

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         TeardownInput,
         WarningInput,
     )
-    from workflows.steps import LONG, QUICK, explain, history_is_long, ran_out_of_time, said, set_status, stop
+    from workflows.steps import LONG, QUICK, count, explain, history_is_long, ran_out_of_time, said, set_status, stop
 
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
@@ -113,6 +113,8 @@ class DeprovisionWorkflow:
             mode = await self._remove_all(input.operand_teardown)
         if kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
+        seconds = (workflow.now() - self._began).total_seconds()
+        count(f"{kind.value}_{mode.value}" if kind is ReleaseKind.DEPROVISION else kind.value, seconds)
         return DeprovisionResult(
             outcome=kind,
             mode=mode,
@@ -122,7 +124,7 @@ class DeprovisionWorkflow:
             abandoned_total=self._abandoned.abandoned_total,
             abandoned=self._abandoned.abandoned,
             began=self._began,
-            seconds=round((workflow.now() - self._began).total_seconds(), 3),
+            seconds=round(seconds, 3),
         )
 
     async def _remove_all(self, teardown: OperandTeardown) -> DeletionMode:
@@ -148,6 +150,7 @@ class DeprovisionWorkflow:
                 raise
             finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
             await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
+            count("removal_failed", (workflow.now() - self._began).total_seconds())
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
         return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
 

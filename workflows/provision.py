@@ -32,7 +32,7 @@ with workflow.unsafe.imports_passed_through():
         SoFar,
         Standing,
     )
-    from workflows.steps import LONG, QUICK, explain, history_is_long, said, set_status, stop
+    from workflows.steps import LONG, QUICK, count, explain, history_is_long, said, set_status, stop
 
 GRACE: Final = timedelta(seconds=1)
 """How long a wait for readiness may still end by itself when something changed: often it is that very change."""
@@ -77,6 +77,8 @@ class ProvisionWorkflow:
             if self._deleting:
                 workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
             if result and (result.outcome is ProvisionOutcome.GONE or not self._dirty):
+                began = workflow.info().start_time
+                count(result.outcome.value, (workflow.now() - began).total_seconds())
                 return result.model_copy(update={"passes": self._passes, "written": self._written})
             if history_is_long():
                 so_far = SoFar(ready_by=self._ready_by)

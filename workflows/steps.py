@@ -66,6 +66,15 @@ async def set_status(ref: OperatorRef, finding: Finding) -> None:
     )
 
 
+def count(outcome: str, seconds: float) -> None:
+    """Count a workflow's end for Prometheus. The SDK leaves replays out."""
+    labels = {"outcome": outcome}
+    meter = workflow.metric_meter()
+    meter.create_counter("btp_reconcile_total", "Workflows that ended, by how").add(1, labels)
+    duration = meter.create_histogram_float("btp_reconcile_duration_seconds", "From a workflow's start to its end", "s")
+    duration.record(seconds, labels)
+
+
 def explain(error: ActivityError) -> Finding | None:
     """What a failed activity says about the cluster; None if its failure has no reason of ours."""
     cause = error.cause
