@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -76,6 +77,7 @@ class Kube:
             ValueError: no usable configuration was found.
         """
         configuration = aio_client.Configuration()
+        _check_kubeconfig()
         in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
         try:
             if in_cluster:
@@ -179,6 +181,10 @@ class Kube:
         """Make an object; Conflict if the name is taken."""
         path = resource.path(obj["metadata"].get("namespace"))
         return await self._json("create", resource, "POST", path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+
+    async def review(self, resource: Resource, question: Object) -> Object:
+        """Ask the API server something that it answers at once and does not keep, such as an access review."""
+        return await self._json("review", resource, "POST", resource.path(), body=question)
 
     async def merge(
         self,
@@ -353,6 +359,13 @@ class Kube:
             REQUESTS.labels(verb, resource.kind, code).inc()
             if verb != "watch":
                 SECONDS.labels(verb).inc(time.perf_counter() - began)
+
+
+def _check_kubeconfig() -> None:
+    """Say so if it names no file: the package would print a line of its own and complain of a missing key."""
+    files = os.environ.get("KUBECONFIG", "")
+    if files and not any(Path(name).is_file() for name in files.split(os.pathsep)):
+        raise ValueError(f"no usable Kubernetes configuration: there is no file {files} (KUBECONFIG)")
 
 
 def _objects(body: Object, resource: Resource) -> Objects:

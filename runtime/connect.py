@@ -26,13 +26,7 @@ async def connect(runtime: Runtime) -> Client:
     Raises:
         SettingsError: the TEMPORAL_* settings or the profile cannot be used.
     """
-    try:
-        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
-    except Exception as error:  # the SDK raises whatever its TOML reader and its Rust core meet
-        raise SettingsError(f"TEMPORAL_*: {error}") from error
-    config.setdefault("target_host", "localhost:7233")
-    config["data_converter"] = pydantic_data_converter
-    config["runtime"] = runtime
+    config = {**client_config(), "runtime": runtime}
     said = False
     pause = 0.2
     while True:
@@ -47,6 +41,20 @@ async def connect(runtime: Runtime) -> Client:
                 said = True
             await asyncio.sleep(random.uniform(pause / 2, pause))
             pause = min(pause * 2, LONGEST_PAUSE)
+
+
+def client_config() -> dict[str, Any]:
+    """How to reach the Temporal service that the environment names.
+
+    Raises:
+        SettingsError: the TEMPORAL_* settings or the profile cannot be used.
+    """
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config())
+    except Exception as error:  # the SDK raises whatever its TOML reader and its Rust core meet
+        raise SettingsError(f"TEMPORAL_*: {error}") from error
+    config.setdefault("target_host", "localhost:7233")
+    return {**config, "data_converter": pydantic_data_converter}
 
 
 async def register_search_attributes(client: Client) -> None:

@@ -1,0 +1,1 @@
+"""The command line: `python -m btpctl`. Shows how every BtpOperator stands, and lets a person intervene."""

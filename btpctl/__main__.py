@@ -1,0 +1,153 @@
+"""The commands. What kubectl and the Temporal CLI do well already is left to them."""
+
+import asyncio
+import getpass
+import json
+import sys
+import time
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+from rich.console import Console
+from rich.live import Live
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.service import RPCError
+
+from activities.nudge import workflow_id
+from btpctl import show
+from btpctl.connections import CommandError, connected
+from btpctl.doctor import examine
+from btpctl.standing import find, standings
+from kube.errors import KubeError
+from kube.resources import CONFIG_MAPS
+from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from runtime.settings import SettingsError, WorkerSettings, read_settings
+
+T = TypeVar("T")
+Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
+Name = Annotated[str, typer.Argument(help="The BtpOperator: namespace/name, or its name if there is one of that name.")]
+app = typer.Typer(
+    help="How every BtpOperator stands, and what a person can do about it. The cluster comes from KUBECONFIG, "
+    "Temporal from TEMPORAL_ADDRESS, the task queue from BTP_TASK_QUEUE, as for worker and trigger.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+
+
+@app.command()
+def status(
+    output: Output = "table",
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again each second until Ctrl-C.")] = False,
+) -> None:
+    """Every BtpOperator: its condition, the workflow that runs for it, what that waits for, which budget is left."""
+    settings = read_settings(WorkerSettings)
+
+    async def look() -> list[Any]:
+        async with connected() as ends:
+            return await standings(ends, settings.task_queue)
+
+    if output == "json":
+        _print([each.as_json() for each in asyncio.run(look())])
+        return
+    if not watch:
+        console.print(show.standings(asyncio.run(look())))
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(show.standings(asyncio.run(look())), refresh=True)
+            time.sleep(1)
+
+
+@app.command()
+def retry(name: Name) -> None:
+    """Ask again, at once, for everything that a hard delete still waits for. The budget stays what it is."""
+    left = asyncio.run(_update(name, "retry_now"))
+    console.print(f"asked again; {left}")
+
+
+@app.command("soft-delete")
+def soft_delete(
+    name: Name,
+    now: Annotated[bool, typer.Option("--now", help="Needed: what is left may live on in SAP BTP.")] = False,
+    by: Annotated[str, typer.Option(help="Who asks, for the report.")] = "",
+) -> None:
+    """End a hard delete before its budget is over. What is left is let go in the cluster and reported by name."""
+    if not now:
+        raise CommandError(f"what is left of {name} may live on in SAP BTP; say --now if that is what you want")
+    left = asyncio.run(_update(name, "skip_to_soft_delete", by or getpass.getuser()))
+    console.print(f"soft delete begins; {left}")
+
+
+@app.command()
+def abandoned(output: Output = "table") -> None:
+    """What soft deletes let go: it may live on in SAP BTP until somebody deletes it there."""
+    entries = asyncio.run(_abandoned())
+    if output == "json":
+        _print(entries)
+    else:
+        console.print(show.abandoned(entries))
+
+
+@app.command()
+def doctor(output: Output = "table") -> None:
+    """Check what worker and trigger need: cluster, rights, chart, Temporal. Ends with 1 if one is not."""
+    checks = asyncio.run(examine(read_settings(WorkerSettings)))
+    if output == "json":
+        _print([{"check": check.name, "ok": check.ok, "detail": check.detail} for check in checks])
+    else:
+        console.print(show.checks(checks))
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+async def _update(name: str, update: str, *arguments: str) -> str:
+    settings = read_settings(WorkerSettings)
+    async with connected() as ends:
+        operator = await find(ends, name)
+        handle = ends.temporal.get_workflow_handle(workflow_id(operator.ref, settings.task_queue))
+        try:
+            return str(await handle.execute_update(update, args=arguments))
+        except WorkflowUpdateFailedError as error:
+            raise CommandError(f"{operator.ref}: {error.cause}") from error
+        except RPCError as error:
+            raise CommandError(f"{operator.ref} is not being deleted: {error.message}") from error
+
+
+async def _abandoned() -> list[dict[str, Any]]:
+    async with connected() as ends:
+        entries: list[dict[str, Any]] = []
+        for part in range(1, 1000):
+            name = ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
+            found = await ends.kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
+            if found is None:
+                break
+            lines = ((found.get("data") or {}).get("objects.jsonl") or "").splitlines()
+            entries += [entry for line in lines if isinstance(entry := _entry(line), dict)]
+        return entries
+
+
+def _entry(line: str) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return {"name": line}  # edited by a person
+
+
+def _print(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def main() -> int:
+    """Returns the exit status: 2, with one sentence, when the command cannot be done."""
+    try:
+        app(prog_name="btpctl")  # ends the process itself, also on a wrong option
+    except (CommandError, SettingsError, KubeError) as error:
+        sys.stderr.write(f"btpctl: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

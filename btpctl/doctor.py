@@ -1,0 +1,210 @@
+"""Checks everything that worker and trigger need, and says of each what to do if it is not so."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from activities.nudge import SEARCH_ATTRIBUTES
+from activities.render import ChartRenderer, RenderError
+from activities.secret import Credentials
+from btpctl.connections import CommandError, cluster, temporal
+from kube.client import Kube, Object
+from kube.errors import KubeError
+from kube.resources import (
+    BTP_OPERATORS,
+    NAMESPACES,
+    PRIORITY_CLASSES,
+    SECRETS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    Resource,
+    chart_kind,
+)
+from models.credentials import REQUIRED_KEYS, verdict
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+from runtime.settings import WorkerSettings
+from worker.schedule import schedule_id
+
+ACCESS_REVIEWS: Final = Resource(
+    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False
+)
+EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
+Right = tuple[Resource, str, str | None, str | None]
+"""Kind, verb, namespace, name."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to be so."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+async def examine(settings: WorkerSettings) -> list[Check]:
+    """Every check; none stops the others."""
+    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_cluster_role)
+    objects, chart = await _chart(renderer)
+    return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
+
+
+async def _chart(renderer: ChartRenderer) -> tuple[list[Object], Check]:
+    try:
+        renderer.check()
+        values = EXAMPLE.values()
+        values["manager"]["webhook"] = {"caBundle": "ZG9jdG9y"}
+        objects = await renderer.render(values)
+    except (ValueError, RenderError) as error:
+        return [], Check("chart", False, f"{renderer.chart}: {error}")
+    return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
+
+
+async def _cluster_checks(objects: list[Object]) -> list[Check]:
+    try:
+        kube = await cluster()
+    except CommandError as error:
+        return [Check("cluster", False, str(error))]
+    try:
+        checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
+        checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
+        for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
+            checks.append(await _look("PriorityClass", lambda name=name: _there(kube, PRIORITY_CLASSES, name), kube))  # type: ignore[misc]
+        checks.append(await _look("Secret", lambda: _secret(kube), kube))
+        checks.append(await _look("rights", lambda: _rights(kube, objects), kube))
+        return checks
+    finally:
+        await kube.close()
+
+
+async def _look(name: str, check: Callable[[], Awaitable[tuple[bool, str]]], kube: Kube) -> Check:
+    try:
+        return Check(name, *await check())
+    except KubeError as error:
+        return Check(name, False, f"{kube.host}: {error}")
+
+
+async def _crd(kube: Kube) -> tuple[bool, str]:
+    """NotFound becomes a sentence of its own: it is the usual case."""
+    try:
+        found = await kube.list(BTP_OPERATORS)
+    except KubeError as error:
+        if error.status == 404:
+            return False, "BtpOperators are unknown; kubectl apply -f chart/btp-manager/crds/"
+        raise
+    return True, f"{len(found.items)} BtpOperators at {kube.host}"
+
+
+async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
+    found = await kube.find(resource, name)
+    return found is not None, name if found else f"{resource.kind} {name} does not exist; create it"
+
+
+async def _secret(kube: Kube) -> tuple[bool, str]:
+    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE))
+    return trouble is None, trouble[1] if trouble else f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET} has every key"
+
+
+async def _rights(kube: Kube, objects: list[Object]) -> tuple[bool, str]:
+    """What a worker does, asked of the API server for whoever runs this (SelfSubjectAccessReview)."""
+    wanted = needed(objects)
+    room = asyncio.Semaphore(8)
+
+    async def allowed(right: Right) -> bool:
+        resource, verb, namespace, name = right
+        plural, _, subresource = resource.plural.partition("/")
+        attributes = {
+            **{"group": resource.group, "resource": plural, "subresource": subresource, "verb": verb},
+            **{"namespace": namespace or "", "name": name or ""},
+        }
+        review: Object = {
+            "apiVersion": ACCESS_REVIEWS.api_version,
+            "kind": ACCESS_REVIEWS.kind,
+            "metadata": {},
+            "spec": {"resourceAttributes": attributes},
+        }
+        async with room:
+            answer = await kube.review(ACCESS_REVIEWS, review)
+        return bool((answer.get("status") or {}).get("allowed"))
+
+    answers = await asyncio.gather(*map(allowed, wanted))
+    missing = [right for right, yes in zip(wanted, answers, strict=True) if not yes]
+    if not missing:
+        return True, f"all {len(wanted)} that a worker needs"
+    shown = "; ".join(f"{verb} {resource.plural} {name or ''}".strip() for resource, verb, _, name in missing[:5])
+    return False, f"{len(missing)} of {len(wanted)} are missing: {shown}; chart/btp-manager grants them to the worker"
+
+
+def needed(objects: list[Object]) -> list[Right]:
+    """The rights that provisioning and deletion use."""
+    status = Resource(BTP_OPERATORS.group, BTP_OPERATORS.version, "BtpOperator", "btpoperators/status")
+    rights: list[Right] = [(BTP_OPERATORS, verb, None, None) for verb in ("get", "list", "patch")]
+    rights.append((status, "patch", None, None))
+    for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
+        rights += [(resource, verb, None, None) for verb in ("list", "watch", "patch", "delete", "deletecollection")]
+    rights += [(SECRETS, verb, None, None) for verb in ("get", "patch", "delete")]
+    for obj in objects:
+        resource, meta = chart_kind(obj), obj["metadata"]
+        for verb in ("create", "patch", "delete"):
+            rights.append((resource, verb, meta.get("namespace"), meta["name"]))
+    return rights
+
+
+async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
+    try:
+        client = await temporal()
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace)
+        )
+        missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
+        attributes = (
+            f"{', '.join(missing)} missing; a worker registers them when it starts" if missing else "registered"
+        )
+        return [
+            Check("Temporal", True, f"{client.service_client.config.target_host}, namespace {client.namespace}"),
+            Check("search attributes", not missing, attributes),
+            await _pollers(client, settings.task_queue),
+            await _schedule(client, settings.task_queue),
+        ]
+    except (CommandError, RPCError) as error:
+        return [Check("Temporal", False, str(error))]
+
+
+async def _pollers(client: Client, task_queue: str) -> Check:
+    answer: Any = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    workers = len({poller.identity for poller in answer.pollers})
+    detail = f"{workers} on task queue {task_queue}" if workers else f"none on task queue {task_queue}; start one"
+    return Check("workers", workers > 0, detail)
+
+
+async def _schedule(client: Client, task_queue: str) -> Check:
+    identity = schedule_id(task_queue)
+    try:
+        found = await client.get_schedule_handle(identity).describe()
+    except RPCError as error:
+        return Check("resync", False, f"schedule {identity}: {error.message}; a worker makes it when it starts")
+    if found.schedule.state.paused:
+        return Check(
+            "resync", False, f"schedule {identity} is paused: {found.schedule.state.note or 'no reason given'}"
+        )
+    return Check("resync", True, f"schedule {identity}, every {found.schedule.spec.intervals[0].every}")
+
+
+def _priority_class(obj: Object) -> str:
+    template = (obj.get("spec") or {}).get("template") or {}
+    spec = template.get("spec") if isinstance(template, dict) else None
+    return str((spec or {}).get("priorityClassName") or "")
