@@ -20,7 +20,7 @@ from kube.errors import Expired, KubeError, Silent, Unavailable
 from kube.resources import Resource
 
 FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 15.0
+LONGEST_PAUSE: Final = 5.0
 RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because a watch could not go on", ("kind",))
 log = structlog.get_logger(__name__)
 

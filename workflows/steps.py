@@ -22,7 +22,7 @@ QUICK: Final[dict[str, Any]] = {
     "start_to_close_timeout": timedelta(seconds=20),
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(milliseconds=100),
-        maximum_interval=timedelta(seconds=10),
+        maximum_interval=timedelta(seconds=4),
         non_retryable_error_types=["Refused"],
     ),
     "cancellation_type": workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
