@@ -101,9 +101,9 @@ def main() -> int:
     with stage(PROVISION) as scene:
         for name, absence in ABSENCES.items():
             late = absence(scene, away)
-            report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"{late:.1f} after the return")
+            report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"after the return: {late}")
     for name, late in start_orders():
-        report.add(name, PROVISION.name, "Ready", f"{late:.1f} after the last was there")
+        report.add(name, PROVISION.name, "Ready", f"after the last was there: {late}")
     write(report, time.monotonic() - began)
     print("\n".join(report.wrong) or "every story ended as undisturbed", flush=True)
     return 1 if report.wrong else 0

@@ -4,6 +4,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
@@ -15,6 +16,20 @@ from tests.chaos.stories import PROVISION, tidy
 
 NOISE = 12
 """Lines that a process may log while something is away: one for each state, not one for each retry."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """Seconds after everything is back until the CR says what is done about it, and until it is Ready.
+
+    The first is the manager's own; for the second the cluster's controllers, which begin anew too, must make a pod.
+    """
+
+    seen: float
+    ready: float
+
+    def __str__(self) -> str:
+        return f"{self.seen:.1f} until acted upon, {self.ready:.1f} until Ready"
 
 
 def probe(manager: Manager) -> tuple[int, str]:
@@ -31,8 +46,8 @@ def lines(manager: Manager) -> int:
     return len(manager.process.log.read_text().splitlines())
 
 
-def temporal_away(stage: Stage, seconds: float) -> float:
-    """A CR and its Secret are made while Temporal is away; how long after its return the CR is Ready."""
+def temporal_away(stage: Stage, seconds: float) -> Late:
+    """A CR and its Secret are made while Temporal is away."""
     environment, trigger = stage.environment, stage.environment.triggers[0]
     PROVISION.prepare(stage.scene)
     before = {manager: lines(manager) for manager in (trigger, environment.workers[0])}
@@ -47,8 +62,8 @@ def temporal_away(stage: Stage, seconds: float) -> float:
     return _until_ready(stage)
 
 
-def api_server_away(stage: Stage, seconds: float) -> float:
-    """A CR is made and the API server goes at once; how long after its return the CR is Ready."""
+def api_server_away(stage: Stage, seconds: float) -> Late:
+    """A CR is made and the API server goes at once."""
     environment, trigger = stage.environment, stage.environment.triggers[0]
     PROVISION.prepare(stage.scene)
     before = [lines(manager) for manager in (trigger, environment.workers[0])]
@@ -63,7 +78,7 @@ def api_server_away(stage: Stage, seconds: float) -> float:
     return _until_ready(stage)
 
 
-def both_away(stage: Stage, seconds: float) -> float:
+def both_away(stage: Stage, seconds: float) -> Late:
     """As above, with both away at once."""
     PROVISION.prepare(stage.scene)
     stage.environment.temporal.stop()
@@ -75,24 +90,22 @@ def both_away(stage: Stage, seconds: float) -> float:
     return _until_ready(stage)
 
 
-def _until_ready(stage: Stage) -> float:
-    began = time.monotonic()
-    stage.scene.until(lambda: stage.scene.state() == "Ready", "the CR to be Ready", 60)
-    late = time.monotonic() - began
+def _until_ready(stage: Stage) -> Late:
+    late = _late(stage.scene.person)
     for manager in (*stage.environment.workers, *stage.environment.triggers):
         wait_until(lambda manager=manager: probe(manager)[0] == 200, f"{manager.name} to be ready")  # type: ignore[misc]
     tidy(stage.scene)
     return late
 
 
-ABSENCES: Mapping[str, Callable[[Stage, float], float]] = {
+ABSENCES: Mapping[str, Callable[[Stage, float], Late]] = {
     "Temporal away": temporal_away,
     "API server away": api_server_away,
     "both away": both_away,
 }
 
 
-def start_orders() -> Iterator[tuple[str, float]]:
+def start_orders() -> Iterator[tuple[str, Late]]:
     """Worker and trigger started before everything else: how long until a CR is Ready once all is there."""
     for name, first in (("started before Temporal", "temporal"), ("started before the API server", "cluster")):
         environment = Environment()
@@ -109,9 +122,19 @@ def start_orders() -> Iterator[tuple[str, float]]:
             yield name, _first_ready(environment.cluster)
 
 
-def _first_ready(cluster: ControlPlane) -> float:
-    began, person = time.monotonic(), Person(cluster)
+def _first_ready(cluster: ControlPlane) -> Late:
+    person = Person(cluster)
     person.put_secret(CREDENTIALS)
     person.create_operator("btpoperator")
-    wait_until(lambda: (status := person.status("btpoperator")) is not None and status.state == "Ready", "Ready")
-    return time.monotonic() - began
+    return _late(person)
+
+
+def _late(person: Person) -> Late:
+    """Watch a CR from now on."""
+    began, seen = time.monotonic(), 0.0
+    while (status := person.status("btpoperator")) is None or status.state != "Ready":
+        waited = time.monotonic() - began
+        seen = seen or (waited if status else 0.0)
+        assert waited < 60, f"not Ready after {waited:.0f} s: {status}"
+        time.sleep(0.02)
+    return Late(seen, time.monotonic() - began)
