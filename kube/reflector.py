@@ -70,6 +70,9 @@ class Reflector:
     on_sync: Callable[[], None] = lambda: None
     """Called each time the list was read, also when it brought nothing new."""
 
+    def __post_init__(self) -> None:
+        RESTARTS.labels(self.source.resource.kind)  # shown as 0: a rate needs a beginning
+
     async def changes(self) -> AsyncIterator[Change]:
         """Every change, from the first list on. Ends only when it is cancelled."""
         while True:

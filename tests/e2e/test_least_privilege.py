@@ -6,6 +6,7 @@ The API server's own audit log says what was asked for; the installed roles say 
 import json
 import re
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from localcluster.environment import RELEASE, Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from tests.e2e.deletion import Scene
+from tests.unit.test_monitoring import EXPRESSIONS, metrics
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 POLICY = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
@@ -194,3 +196,16 @@ def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene
         secrets = [right for right in granted(scene, process) if right[1] == "secrets"]
         assert secrets
         assert not [right for right in secrets if right[2] in ("list", "watch", "deletecollection") and not right[3]]
+
+
+def test_every_metric_of_the_alerts_and_the_dashboard_is_exported(scene: Scene) -> None:
+    scene.person.create_operator("watched")
+    scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
+    exported = ""
+    for manager in scene.environment.workers + scene.environment.triggers:
+        with urllib.request.urlopen(f"http://127.0.0.1:{manager.metrics}/metrics", timeout=10) as answer:
+            exported += answer.read().decode()
+    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)}
+    assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", exported, re.MULTILINE)) == []
+    assert "btp_reconcile_total{" in exported and 'outcome="deprovision_soft"' in exported
+    assert "temporal_workflow_completed" in exported
