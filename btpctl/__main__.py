@@ -45,7 +45,7 @@ def status(
     settings = read_settings(WorkerSettings)
 
     async def look() -> list[Any]:
-        async with connected() as ends:
+        async with connected(settings) as ends:
             return await standings(ends, settings.task_queue)
 
     if output == "json":
@@ -104,7 +104,7 @@ def doctor(output: Output = "table") -> None:
 
 async def _update(name: str, update: str, *arguments: str) -> str:
     settings = read_settings(WorkerSettings)
-    async with connected() as ends:
+    async with connected(settings) as ends:
         operator = await find(ends, name)
         handle = ends.temporal.get_workflow_handle(workflow_id(operator.ref, settings.task_queue))
         try:
@@ -116,7 +116,8 @@ async def _update(name: str, update: str, *arguments: str) -> str:
 
 
 async def _abandoned() -> list[dict[str, Any]]:
-    async with connected() as ends:
+    settings = read_settings(WorkerSettings)
+    async with connected(settings) as ends:
         entries: list[dict[str, Any]] = []
         for part in range(1, 1000):
             name = ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"

@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 
 from kube.client import Kube
 from runtime.connect import client_config
-from runtime.settings import SettingsError
+from runtime.settings import Settings, SettingsError
 
 PATIENCE = 5.0
 
@@ -28,7 +28,7 @@ class Ends:
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[Ends]:
+async def connected(settings: Settings) -> AsyncIterator[Ends]:
     """Both clients while the block runs.
 
     Raises:
@@ -36,7 +36,7 @@ async def connected() -> AsyncIterator[Ends]:
     """
     kube = await cluster()
     try:
-        yield Ends(kube, await temporal())
+        yield Ends(kube, await temporal(settings))
     finally:
         await kube.close()
 
@@ -49,10 +49,10 @@ async def cluster() -> Kube:
         raise CommandError(str(error)) from error
 
 
-async def temporal() -> Client:
+async def temporal(settings: Settings) -> Client:
     """Temporal; raises CommandError if it does not answer."""
     try:
-        config = client_config()
+        config = client_config(settings)
     except SettingsError as error:
         raise CommandError(str(error)) from error
     try:

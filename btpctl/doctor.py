@@ -160,7 +160,7 @@ def needed(objects: list[Object]) -> list[Right]:
 
 async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
     try:
-        client = await temporal()
+        client = await temporal(settings)
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=client.namespace)
         )

@@ -17,7 +17,9 @@ def standings(found: list[Standing]) -> Table | str:
     """One row for each CR, with what is being done for it."""
     if not found:
         return "There is no BtpOperator."
-    table = Table("BtpOperator", "State", "Reason", "Message", "Running", "Waits for", "Budget left", box=None)
+    table = Table(box=None)
+    for name in ("BtpOperator", "State", "Reason", "Message", "Running", "Waits for", "Budget left"):
+        table.add_column(name, no_wrap=name in ("BtpOperator", "State", "Reason"))
     for each in found:
         colour = COLOURS.get(each.state, "default")
         failure = f"{each.last_failure} (attempt {each.attempt})" if each.last_failure else each.waits_for

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -14,19 +15,20 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
 from activities.nudge import SEARCH_ATTRIBUTES
-from runtime.settings import SettingsError
+from runtime.codec import EncryptionCodec
+from runtime.settings import Settings, SettingsError
 
 LONGEST_PAUSE: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def connect(runtime: Runtime) -> Client:
+async def connect(runtime: Runtime, settings: Settings) -> Client:
     """Connect to the Temporal service that the environment names; tried again until it answers.
 
     Raises:
         SettingsError: the TEMPORAL_* settings or the profile cannot be used.
     """
-    config = {**client_config(), "runtime": runtime}
+    config = {**client_config(settings), "runtime": runtime}
     said = False
     pause = 0.2
     while True:
@@ -43,7 +45,7 @@ async def connect(runtime: Runtime) -> Client:
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
-def client_config() -> dict[str, Any]:
+def client_config(settings: Settings) -> dict[str, Any]:
     """How to reach the Temporal service that the environment names.
 
     Raises:
@@ -54,7 +56,9 @@ def client_config() -> dict[str, Any]:
     except Exception as error:  # the SDK raises whatever its TOML reader and its Rust core meet
         raise SettingsError(f"TEMPORAL_*: {error}") from error
     config.setdefault("target_host", "localhost:7233")
-    return {**config, "data_converter": pydantic_data_converter}
+    key = settings.payload_key.get_secret_value()
+    codec = EncryptionCodec(key) if key else None
+    return {**config, "data_converter": replace(pydantic_data_converter, payload_codec=codec)}
 
 
 async def register_search_attributes(client: Client) -> None:

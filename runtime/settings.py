@@ -9,11 +9,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
 from models.workflow_io import Limits, OperandTeardown
+from runtime.codec import EncryptionCodec
 
 CHECKOUT = Path(__file__).parent.parent
 
@@ -31,6 +32,12 @@ def _address(value: object) -> object:
     _, colon, port = str(value).rpartition(":")
     if value and not (colon and port.isdigit() and int(port) < 65536):
         raise ValueError(f"{value!r} is not an address such as :8080 or 127.0.0.1:8080, or empty")
+    return value
+
+
+def _payload_key(value: SecretStr) -> SecretStr:
+    if value.get_secret_value():
+        EncryptionCodec(value.get_secret_value())
     return value
 
 
@@ -70,6 +77,9 @@ class Settings(BaseSettings):
     )
     metrics_address: Address = Field(":8080", description="Where Prometheus reads /metrics; empty turns it off.")
     health_address: Address = Field(":8081", description="Where probes read /healthz and /readyz; empty turns it off.")
+    payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
+        SecretStr(""), description="32 bytes in base64, to encrypt what Temporal stores; empty turns it off."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, one object a line; `console`, for people; `auto` looks for a terminal."
     )

@@ -48,7 +48,7 @@ async def main(settings: TriggerSettings) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(watcher.run())  # what changes before Temporal is there is kept
-            client = await connect(sdk.runtime)
+            client = await connect(sdk.runtime, settings)
             nudger.append(Nudger(client, settings.task_queue, settings.limits(), settings.operand_teardown))
             tasks.create_task(nudges.run())
             log.info("watching", task_queue=settings.task_queue, cluster=kube.host)

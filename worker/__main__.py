@@ -42,7 +42,7 @@ async def main(settings: WorkerSettings) -> None:
 
     try:
         async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
-            client = await connect(sdk.runtime)
+            client = await connect(sdk.runtime, settings)
             await ensure_resync(client, settings)
             async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
                 trouble.clear()
