@@ -14,6 +14,12 @@ COPY pyproject.toml uv.lock ./
 ENV UV_PROJECT_ENVIRONMENT=/venv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 RUN uv sync --frozen --no-default-groups
 
+# docker build --target sbom --output . .   writes sbom.json (CycloneDX) with every locked Python package.
+FROM environment AS bom
+RUN uv export --quiet --frozen --no-default-groups --format cyclonedx1.5 --output-file /sbom.json
+FROM scratch AS sbom
+COPY --from=bom /sbom.json /sbom.json
+
 FROM ${PYTHON_IMAGE}
 COPY --from=helm /helm /usr/local/bin/helm
 COPY --from=environment /venv /venv
@@ -25,6 +31,7 @@ COPY workflows/ workflows/
 COPY runtime/ runtime/
 COPY worker/ worker/
 COPY trigger/ trigger/
+COPY btpctl/ btpctl/
 COPY chart/ chart/
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Helm looks for its settings in a temporary folder: mount an emptyDir or tmpfs at /tmp when the root is read-only.
