@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo record chaos up down test lint format types check bench-provision bench-deprovision binaries
+.PHONY: help demo screenshots record chaos up down test lint format types check bench-provision bench-deprovision binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -20,6 +20,9 @@ record: binaries ## record the histories that replay tests use, after a workflow
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (an hour)
 	@$(RUN) python -m tests.chaos $(ARGS)
+
+screenshots: binaries ## photograph Temporal's UI in headless Chromium, for docs/pictures
+	@$(UV) run --quiet --locked --group pictures python -m localcluster.screenshots
 
 up: $(UV) ## start everything and keep it running
 	@$(RUN) python -m localcluster.up up

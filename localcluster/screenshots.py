@@ -1,0 +1,81 @@
+"""`make screenshots`: what a person sees in Temporal's UI, photographed in headless Chromium, for docs/.
+
+Needs `chromium` on PATH. The pictures are looked at by people; nothing tests them.
+"""
+
+import asyncio
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from playwright.sync_api import Browser, sync_playwright
+from temporalio.client import Client as Temporal
+
+from localcluster.binaries import ensure_all
+from localcluster.client import Client
+from localcluster.controlplane import CHECKOUT
+from localcluster.demo import Story, use
+from localcluster.environment import Environment
+from localcluster.servicemanager import ServiceManager
+from models.names import KYMA_NAMESPACE
+
+PICTURES: Final = CHECKOUT / "docs" / "pictures"
+QUIET: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def photograph(browser: Browser, url: str, name: str) -> None:
+    """Give the page, which never stops polling, some seconds to draw itself, and keep what it shows."""
+    page = browser.new_page(viewport={"width": 1500, "height": 900})
+    page.goto(url)
+    page.wait_for_timeout(5000)
+    page.screenshot(path=PICTURES / name)
+    page.close()
+    print(f"docs/pictures/{name}")
+
+
+async def run_id(environment: Environment, uid: str) -> str:
+    """The latest run of the CR's workflow."""
+    client = await Temporal.connect(environment.temporal.address)
+    handle = client.get_workflow_handle(f"btpoperator/{KYMA_NAMESPACE}/btpoperator/{uid}")
+    return (await handle.describe()).run_id
+
+
+def main() -> int:
+    if not shutil.which("chromium"):
+        print("screenshots: chromium is not on PATH; install it", file=sys.stderr)
+        return 2
+    ensure_all()
+    PICTURES.mkdir(exist_ok=True)
+    with (
+        ServiceManager() as sap,
+        Environment({"BTP_HARD_DELETE_TIMEOUT": "40s"}) as environment,
+        sync_playwright() as playwright,
+        ThreadPoolExecutor(1) as identities,  # playwright has an event loop of its own in this thread
+    ):
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+        client = Client(environment.cluster)
+        story, ui = Story(client), f"http://127.0.0.1:{environment.temporal.ui_port}/namespaces/default/workflows"
+        client.put_secret(sap.credentials())
+        client.create_operator("btpoperator")
+        story.expect("btpoperator", "Ready", "ReconcileSucceeded")
+        operand = environment.start_operand()
+        use(story, client, sap)
+        operand.kill()
+        path = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
+        uid = (client.get(path) or {})["metadata"]["uid"]
+        workflow = f"{ui}/btpoperator%2F{KYMA_NAMESPACE}%2Fbtpoperator%2F{uid}"
+        client.delete_operator("btpoperator")
+        time.sleep(8)
+        running = f"{workflow}/{identities.submit(asyncio.run, run_id(environment, uid)).result()}"
+        photograph(browser, f"{running}/pending-activities", "hard-delete-running.png")
+        photograph(browser, f"{running}/user-metadata", "hard-delete-details.png")
+        story.expect_gone("btpoperator")
+        photograph(browser, running, "soft-delete-finished.png")
+        photograph(browser, ui, "workflows.png")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
