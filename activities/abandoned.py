@@ -3,13 +3,16 @@
 An object is written down before its finalizer goes: a crash in between names one too many, never one too few.
 """
 
+import contextlib
 import json
-from typing import Final
+from itertools import islice
+from typing import Any, Final
 
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
-from models.workflow_io import AbandonedObject
+from models.operators import OperatorRef
+from models.workflow_io import MAX_NAMED, AbandonedObject
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""
@@ -23,11 +26,23 @@ NOTE: Final = (
 class AbandonedReport:
     """The list of abandoned objects, one JSON object a line, in as many ConfigMaps as it needs."""
 
-    def __init__(self, kube: Kube, because: str = "") -> None:
+    def __init__(self, kube: Kube, ref: OperatorRef, because: str = "") -> None:
         self._kube = kube
+        self._ref = ref
         self._because = because
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
+        self._mine: dict[str, AbandonedObject] = {}
+
+    @property
+    def total(self) -> int:
+        """How many objects the deletion of this CR has let go, whichever attempt wrote them down."""
+        return len(self._mine)
+
+    @property
+    def first(self) -> list[AbandonedObject]:
+        """The first of them, as many as a workflow's result names."""
+        return list(islice(self._mine.values(), MAX_NAMED))
 
     async def load(self) -> None:
         """Go on with what an earlier attempt, or an earlier deletion, wrote."""
@@ -37,13 +52,19 @@ class AbandonedReport:
                 return
             text = (found.get("data") or {}).get(KEY, "")
             self._stored.append(text)
-            self._lines.update({_line_key(line): line for line in text.splitlines() if line})
+            for line in filter(None, text.splitlines()):
+                entry = _entry(line)
+                uid = str(entry.get("uid", line))
+                self._lines[uid] = line
+                if entry.get("cr") == self._ref.uid:
+                    self._mine[uid] = AbandonedObject.model_validate(entry)
 
     async def add(self, objects: list[tuple[str, AbandonedObject]]) -> None:
         """Write down these objects, by uid. Raises KubeError if they cannot be: then nothing may be abandoned."""
         for uid, abandoned in objects:
-            line = {"uid": uid, **abandoned.model_dump(exclude_defaults=True)}
+            line = {"uid": uid, "cr": self._ref.uid, **abandoned.model_dump(exclude_defaults=True)}
             self._lines[uid] = json.dumps(line, ensure_ascii=False)
+            self._mine[uid] = abandoned
         parts = _parts(list(self._lines.values()))
         for number, text in enumerate(parts, start=1):
             if number <= len(self._stored) and self._stored[number - 1] == text:
@@ -77,8 +98,9 @@ def _parts(lines: list[str]) -> list[str]:
     return ["\n".join(part) for part in parts]
 
 
-def _line_key(line: str) -> str:
-    try:
-        return str(json.loads(line)["uid"])
-    except (ValueError, KeyError, TypeError):
-        return line  # edited by a person; kept as it is
+def _entry(line: str) -> dict[str, Any]:
+    """A line as it was written; nothing of it if a person edited it: then it is kept as it is."""
+    with contextlib.suppress(ValueError, TypeError):
+        AbandonedObject.model_validate(entry := json.loads(line))
+        return dict(entry)
+    return {}

@@ -28,6 +28,7 @@ ASK_AGAIN: Final = 5.0
 GATHER: Final = 0.05
 """Seconds in which further changes are gathered: looking costs time that grows with the number of objects."""
 NAMED: Final = 3
+ONE: Final = {SERVICE_BINDINGS: Removed(bindings=1), SERVICE_INSTANCES: Removed(instances=1)}
 
 
 class HardDeleteActivities:
@@ -38,12 +39,12 @@ class HardDeleteActivities:
 
     @activity.defn
     async def hard_delete(self, input: HardDeleteInput) -> Removed:
-        """Return what this attempt saw go, once nothing is left; fail, naming what is left, when its time is over."""
+        """Return what was seen to go, once none is left; fail, naming what is left, when an attempt is over."""
         deadline = time.monotonic() + input.attempt.total_seconds()
         async with heartbeating() as progress:
-            bindings = await _Removal(self._kube, SERVICE_BINDINGS, progress, deadline).run()
-            instances = await _Removal(self._kube, SERVICE_INSTANCES, progress, deadline).run()
-            return Removed(bindings=bindings.gone, instances=instances.gone, secrets=bindings.secrets)
+            for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
+                await _Removal(self._kube, resource, progress, deadline).run()
+            return progress.removed
 
 
 class _Removal:
@@ -63,15 +64,13 @@ class _Removal:
         self._obstacles: dict[str, str] = {}
         self._unreachable = False
         self._secrets: set[tuple[str, str, str]] = set()
-        self.gone = 0
-        self.secrets = 0
 
-    async def run(self) -> "_Removal":
+    async def run(self) -> None:
         """Go on until none is left and their Secrets are gone too."""
         try:
             await self._kube.first_page(self._resource, 1)
         except NotFound:
-            return self  # the CRD is not there, so nothing of its kind is
+            return  # the CRD is not there, so nothing of its kind is
         except KubeError as error:
             _raise_if_forbidden(error, self._resource)
             raise
@@ -81,7 +80,6 @@ class _Removal:
                 while not await self._is_done():
                     self._progress.say(self._left())
                     await self._wait_for_change()
-            return self
         except TimeoutError:
             raise still_waiting(self._left(), pause=0.1) from None
         finally:
@@ -159,7 +157,8 @@ class _Removal:
         async def look(namespace: str, name: str, uid: str) -> None:
             async with room:
                 try:
-                    self.secrets += await remove_secret(self._kube, namespace, name, uid)
+                    gone = await remove_secret(self._kube, namespace, name, uid)
+                    self._progress.removed += Removed(secrets=int(gone))
                 except Conflict:
                     pass  # somebody made another Secret of that name meanwhile
                 except KubeError as error:
@@ -183,7 +182,7 @@ class _Removal:
 
     def _note(self, change: Change) -> None:
         if change.after is None:
-            self.gone += 1
+            self._progress.removed += ONE[self._resource]
             namespace, name = change.key
             self._obstacles.pop(f"{namespace}/{name}", None)
             if change.before.secret:

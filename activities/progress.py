@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from kube.errors import Conflict, Expired, KubeError, Unavailable
 from models.conditions import Reason
+from models.workflow_io import Removed
 
 HEARTBEAT_EVERY: Final = 0.5
 """Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""
@@ -19,24 +21,32 @@ STILL_WAITING: Final = "StillWaiting"
 
 
 class Progress:
-    """What a long activity is waiting for, sent with every heartbeat: visible in the Temporal UI while it runs."""
+    """What a long activity is waiting for, sent with every heartbeat: visible in the Temporal UI while it runs.
 
-    def __init__(self) -> None:
+    What was removed so far travels along, so that the next attempt counts on. It is a count for people: an attempt
+    that is killed may take the last half second of it along.
+    """
+
+    def __init__(self, removed: Removed) -> None:
         self.text = ""
+        self.removed = removed
 
     def say(self, text: str) -> None:
         self.text = text
-        activity.heartbeat(text)
+        self.beat()
+
+    def beat(self) -> None:
+        activity.heartbeat(self.text, self.removed)
 
 
 @contextlib.asynccontextmanager
 async def heartbeating() -> AsyncIterator[Progress]:
     """Heartbeat for as long as the block runs, so that a lost worker is noticed and a cancellation arrives."""
-    progress = Progress()
+    progress = Progress(_removed_so_far())
 
     async def beat() -> None:
         while True:
-            activity.heartbeat(progress.text)
+            progress.beat()
             await asyncio.sleep(HEARTBEAT_EVERY)
 
     beating = asyncio.create_task(beat())
@@ -46,6 +56,14 @@ async def heartbeating() -> AsyncIterator[Progress]:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
+
+
+def _removed_so_far() -> Removed:
+    """What earlier attempts counted; nothing if theirs was another version's heartbeat."""
+    try:
+        return Removed.model_validate(activity.info().heartbeat_details[1])
+    except (IndexError, ValidationError):
+        return Removed()
 
 
 def still_waiting(message: str, pause: float = 1.0) -> ApplicationError:

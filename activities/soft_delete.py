@@ -5,6 +5,7 @@ that is not the binding's, and writes down what may live on in SAP BTP before le
 """
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
@@ -19,7 +20,7 @@ from kube.errors import KubeError, NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
 from models.names import OPERAND_FINALIZER
-from models.workflow_io import MAX_NAMED, AbandonedObject, Removed, SoftDeleteResult, TeardownInput
+from models.workflow_io import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
 
 T = TypeVar("T")
 AT_ONCE: Final = 32
@@ -40,34 +41,31 @@ class SoftDeleteActivities:
     async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
         """Let every service object go; the result and ConfigMap sap-btp-abandoned name what was abandoned."""
         async with heartbeating() as progress:
-            report = AbandonedReport(self._kube, input.because)
+            report = AbandonedReport(self._kube, input.ref, input.because)
             try:
                 await report.load()
-                result = SoftDeleteResult()
                 for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-                    result = _joined(result, await self._let_go_all(resource, report, progress))
-                return result
+                    await self._let_go_all(resource, report, progress)
+                return SoftDeleteResult(removed=progress.removed, abandoned_total=report.total, abandoned=report.first)
             except KubeError as error:
                 raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, f"soft delete: {error}") from error
 
-    async def _let_go_all(self, resource: Resource, report: AbandonedReport, progress: Progress) -> SoftDeleteResult:
+    async def _let_go_all(self, resource: Resource, report: AbandonedReport, progress: Progress) -> None:
         """List and let go, until a list shows none that the operand's finalizer holds: some may come meanwhile."""
-        result = SoftDeleteResult()
-        try:
+        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
             while True:
-                held, before = 0, result
+                held, before = 0, progress.removed
                 async for page, _ in self._kube.pages(resource):
                     held += sum(_is_held(obj) for obj in page)
-                    result = _joined(result, await self._let_go_page(resource, page, report))
-                    progress.say(f"{result.removed.bindings + result.removed.instances} {resource.kind}s let go")
+                    gone = await self._let_go_page(resource, page, report)
+                    progress.removed += gone
+                    progress.say(f"{progress.removed.bindings + progress.removed.instances} service objects let go")
                 if not held:
-                    return result
-                if result == before:  # somebody is faster each time
+                    return
+                if progress.removed == before:  # somebody is faster each time
                     await asyncio.sleep(LOOK_AGAIN)
-        except NotFound:
-            return result  # the CRD is not there, so nothing of its kind is
 
-    async def _let_go_page(self, resource: Resource, page: Objects, report: AbandonedReport) -> SoftDeleteResult:
+    async def _let_go_page(self, resource: Resource, page: Objects, report: AbandonedReport) -> Removed:
         """Write down, ask for the deletion, remove Secrets, take the finalizer off: in this order nothing is lost.
 
         A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
@@ -86,11 +84,9 @@ class SoftDeleteActivities:
         secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
         taken = await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
         done = [obj for obj, off in zip(page, taken, strict=True) if off]  # the others come again in the next list
-        abandoned = [_abandoned(resource, obj) for obj in done if _is_held(obj)]
+        ABANDONED.labels(resource.kind).inc(len([obj for obj in done if _is_held(obj)]))
         gone = len([obj for obj in done if not _kept_by(obj)])
-        count = {"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets}
-        ABANDONED.labels(resource.kind).inc(len(abandoned))
-        return SoftDeleteResult(removed=Removed(**count), abandoned_total=len(abandoned), abandoned=abandoned)
+        return Removed(**{"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets})
 
     async def _take_off(self, resource: Resource, obj: Object) -> bool:
         """Remove the operand's finalizer, provided that it still stands where it was seen (JSON patch `test`).
@@ -161,11 +157,3 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
 def _parameter_secrets(spec: Mapping[str, Any]) -> list[str]:
     references = [entry.get("secretKeyRef") or {} for entry in spec.get("parametersFrom") or []]
     return sorted({str(reference["name"]) for reference in references if reference.get("name")})
-
-
-def _joined(left: SoftDeleteResult, right: SoftDeleteResult) -> SoftDeleteResult:
-    return SoftDeleteResult(
-        removed=left.removed + right.removed,
-        abandoned_total=left.abandoned_total + right.abandoned_total,
-        abandoned=[*left.abandoned, *right.abandoned][:MAX_NAMED],
-    )

@@ -61,7 +61,7 @@ class TeardownActivities:
             targets: list[Target] = []
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
                 targets += [target for target in await self._ours(kind, None) if _is_operand(target)]
-            await self._delete(targets)
+            await self._delete(targets, progress)
 
             async def left() -> list[Target]:
                 return [*await self._left(targets), *await self._pods()]
@@ -70,7 +70,7 @@ class TeardownActivities:
                 await _see_gone(left, progress)
             except TimeoutError:
                 raise still_waiting(progress.text) from None
-            return Removed(resources=len(targets))
+            return progress.removed
 
     @activity.defn
     async def remove_resources(self, input: TeardownInput) -> Removed:
@@ -80,13 +80,15 @@ class TeardownActivities:
             targets: list[Target] = []
             for kind in reversed(CHART_KINDS):
                 targets += await self._ours(kind, namespace)
-            cluster_id = (SECRETS, namespace or KYMA_NAMESPACE, OPERAND_CLUSTER_ID_SECRET)  # the operand's own
-            removed = await self._delete([*targets, cluster_id])
+            where = namespace or KYMA_NAMESPACE
+            if await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, where, metadata_only=True):
+                targets.append((SECRETS, where, OPERAND_CLUSTER_ID_SECRET))  # made by the operand, without our label
+            await self._delete(targets, progress)
             try:
                 await _see_gone(lambda: self._left(targets), progress, self._holders)
             except TimeoutError:
                 raise still_waiting(progress.text) from None
-            return Removed(resources=removed)
+            return progress.removed
 
     async def _ours(self, resource: Resource, also: str | None) -> list[Target]:
         """Objects of a kind that we installed. Namespaced ones are looked for where the chart puts them."""
@@ -97,18 +99,17 @@ class TeardownActivities:
             found += [(resource, namespace, obj["metadata"]["name"]) for obj in there if written_by_us(obj)]
         return [target for target in found if target[2] != OWN_CRD]
 
-    async def _delete(self, targets: list[Target]) -> int:
-        """Ask for each deletion, in order of kinds; which of them were there is counted."""
-        count = 0
+    async def _delete(self, targets: list[Target], progress: Progress) -> None:
+        """Ask for each deletion, in order of kinds."""
+        progress.removed = progress.removed.at_least(Removed(resources=len(targets)))  # an earlier attempt found more
         for resource, namespace, name in targets:
-            activity.heartbeat(f"deleting {resource.kind} {name}")
+            progress.say(f"deleting {resource.kind} {name}")
             try:
-                count += await self._kube.delete(resource, name, namespace)
+                await self._kube.delete(resource, name, namespace)
             except KubeError as error:
                 where = f"{namespace}/" if namespace else ""
                 text = f"{resource.kind} {where}{name} cannot be removed: {error}"
                 raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, text) from error
-        return count
 
     async def _left(self, targets: list[Target]) -> list[Target]:
         """Which of the targets are still there: one list for each kind and namespace that has any."""

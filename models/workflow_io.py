@@ -46,6 +46,9 @@ class Removed(BaseModel):
     def __add__(self, other: "Removed") -> "Removed":
         return Removed(**{field: getattr(self, field) + getattr(other, field) for field in Removed.model_fields})
 
+    def at_least(self, other: "Removed") -> "Removed":
+        return Removed(**{field: max(getattr(self, field), getattr(other, field)) for field in Removed.model_fields})
+
 
 class SoFar(BaseModel):
     """What one run hands to the next when its history has grown long. Deadlines stay where they are."""
@@ -54,6 +57,8 @@ class SoFar(BaseModel):
     ready_by: datetime | None = None
     hard_delete_ends: datetime | None = None
     removed: Removed = Removed()
+    found: Removed = Removed()
+    """The service objects that stood there at the beginning."""
 
 
 class OperatorInput(BaseModel):
@@ -235,6 +240,7 @@ class SoftDeleteResult(BaseModel):
 
     removed: Removed = Removed()
     abandoned_total: int = 0
+    """Of this CR's whole deletion, whichever attempt let them go."""
     abandoned: list[AbandonedObject] = []
     """The first `MAX_NAMED`; ConfigMap kyma-system/sap-btp-abandoned lists more."""
 

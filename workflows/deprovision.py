@@ -60,6 +60,7 @@ class DeprovisionWorkflow:
         self._began = input.so_far.began or workflow.now()
         self._hard_delete_ends = input.so_far.hard_delete_ends
         self._removed = input.so_far.removed
+        self._found = input.so_far.found
         self._abandoned = SoftDeleteResult()
         self._gave_up = ""
         self._operand_gone = False
@@ -120,7 +121,8 @@ class DeprovisionWorkflow:
             mode=mode,
             hard_delete_ended=self._gave_up,
             skipped_by=self._skipped_by,
-            removed=self._removed + self._abandoned.removed,
+            # What was found is gone now, also where the worker that saw it go died before it could say so.
+            removed=(self._removed + self._abandoned.removed).at_least(self._found),
             abandoned_total=self._abandoned.abandoned_total,
             abandoned=self._abandoned.abandoned,
             began=self._began,
@@ -130,6 +132,7 @@ class DeprovisionWorkflow:
     async def _remove_all(self, teardown: OperandTeardown) -> DeletionMode:
         try:
             left = await self._remaining()
+            self._found = self._found.at_least(Removed(bindings=left.bindings, instances=left.instances))
             ends = self._hard_delete_ends or workflow.now() + self._limits.hard_delete_timeout
             self._hard_delete_ends = None if left.none else ends
             await self._say(Reason.HARD_DELETING, str(left))
@@ -191,7 +194,9 @@ class DeprovisionWorkflow:
         return True
 
     def _go_on_as_new(self) -> NoReturn:
-        so_far = SoFar(began=self._began, hard_delete_ends=self._hard_delete_ends, removed=self._removed)
+        so_far = SoFar(
+            began=self._began, hard_delete_ends=self._hard_delete_ends, removed=self._removed, found=self._found
+        )
         workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
 
     def _start_hard_delete(self, left: timedelta) -> workflow.ActivityHandle[Removed]:

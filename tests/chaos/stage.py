@@ -14,8 +14,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
+from models.workflow_io import ReleaseKind
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
+from workflows.deprovision import DeprovisionWorkflow
 
 PATIENCE = 150.0
 """Seconds after which a story counts as stuck."""
@@ -87,7 +89,7 @@ class Stage:
         self.settle()
         outcome.writes = list(proxy.writes)
         proxy.clear()
-        outcome.state = end_state(self.scene)
+        outcome.state = end_state(self.scene) | {"results": asyncio.run(self._results(since))}
         outcome.failed = asyncio.run(self._failed(since))
         tidy(self.scene)
         self.settle()
@@ -125,6 +127,21 @@ class Stage:
             async for execution in client.list_workflows()
             if execution.start_time.timestamp() >= since and execution.status not in fine
         ]
+
+    async def _results(self, since: float) -> list[tuple[str, int, int, int]]:
+        """What the deletions since then say of themselves: mode, bindings, instances, abandoned."""
+        client, said = await self._client(), []
+        async for run in client.list_workflows(
+            "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
+        ):
+            if run.start_time.timestamp() >= since:
+                handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, run.id, run_id=run.run_id)
+                result = await handle.result()
+                removed = result.removed
+                if result.outcome is not ReleaseKind.DEPROVISION:
+                    continue
+                said.append((result.mode.value, removed.bindings, removed.instances, result.abandoned_total))
+        return said
 
     async def _client(self) -> Temporal:
         return await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)

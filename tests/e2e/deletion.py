@@ -16,7 +16,7 @@ from localcluster.environment import Environment
 from localcluster.processes import Process
 from localcluster.servicemanager import ServiceManager
 from models.operators import Operator
-from models.workflow_io import DeprovisionResult, Limits, OperandTeardown
+from models.workflow_io import DeprovisionResult, Limits, OperandTeardown, ReleaseKind
 from workflows.deprovision import DeprovisionWorkflow
 
 
@@ -125,10 +125,12 @@ class Scene:
         return self.person.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
     async def result(self) -> DeprovisionResult:
-        """What the latest DeprovisionWorkflow said."""
+        """What the latest DeprovisionWorkflow said, of those that found something to remove."""
         client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
         query = "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
-        async for execution in client.list_workflows(query, page_size=1):
+        async for execution in client.list_workflows(query):
             handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, execution.id, run_id=execution.run_id)
-            return await handle.result()
+            result = await handle.result()
+            if result.outcome is ReleaseKind.DEPROVISION:
+                return result
         raise AssertionError("no DeprovisionWorkflow has completed")

@@ -57,6 +57,11 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     assert Reason.SOFT_DELETING not in world.reasons
 
 
+async def test_the_result_counts_also_what_went_while_nobody_looked(skipping: WorkflowEnvironment) -> None:
+    result = await run(skipping, World(instances=3, count_is_lost=True))
+    assert (result.mode, result.removed.instances) == (DeletionMode.HARD, 3)
+
+
 async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_before(
     skipping: WorkflowEnvironment,
 ) -> None:
