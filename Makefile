@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo screenshots record chaos up down test lint format types check bench-provision bench-deprovision binaries
+.PHONY: help demo screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-fleet binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -38,10 +38,12 @@ binaries: $(UV)
 
 check: lint types ## everything that needs no server
 
-lint: $(UV) ## style, imports, charts
+lint: $(UV) ## style, imports, Dockerfile, docker-compose.yml
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) lint-imports
+	@$(RUN) hadolint Dockerfile
+	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 types: $(UV) ## mypy --strict
 	@$(RUN) mypy
@@ -55,6 +57,9 @@ bench-provision: binaries ## how long until Ready, and where the time goes
 
 bench-deprovision: binaries ## how long a deletion takes, by number of objects
 	@$(RUN) python -m benchmarks.deprovision $(ARGS)
+
+bench-fleet: binaries ## several clusters on one Temporal server; needs PostgreSQL installed
+	@$(RUN) python -m benchmarks.fleet $(ARGS)
 
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@echo "installing uv $(UV_VERSION) into $(CACHE) ..."
