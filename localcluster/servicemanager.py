@@ -16,6 +16,8 @@ from aiohttp import web
 from localcluster.processes import free_port
 
 TOKEN: Final = "stand-in-token"
+BINDING_CREDENTIALS: Final = {"user": "stand-in-binding-user-Hb3", "password": "stand-in-binding-password-Wm2"}
+"""Values that tests look for where they must not be; so are those of `credentials`."""
 
 
 class ServiceManager:
@@ -43,11 +45,11 @@ class ServiceManager:
     def credentials(self) -> dict[str, str]:
         """What Secret sap-btp-manager has to hold for the operand to get here."""
         return {
-            "clientid": "stand-in-client",
-            "clientsecret": "stand-in-secret",
+            "clientid": "stand-in-client-identity-Kx7",
+            "clientsecret": "stand-in-client-secret-Qz9",
             "sm_url": self.url,
             "tokenurl": self.url,
-            "cluster_id": "local",
+            "cluster_id": "stand-in-cluster-Ty6",
         }
 
     def __enter__(self) -> Self:
@@ -108,7 +110,7 @@ class ServiceManager:
         await asyncio.sleep(self.latency)
         made = {**body, "id": str(uuid.uuid4()), "ready": True, "created": time.time()}
         if "service_bindings" in request.path:
-            made["credentials"] = {"user": "u", "password": "p"}
+            made["credentials"] = BINDING_CREDENTIALS
         kept = self._kept(request)
         # The operand asks whether Service Manager has the object already before it creates one; here that is one call.
         found = next((other for other in kept.values() if other["labels"] == made["labels"]), None)

@@ -1,0 +1,96 @@
+"""No value of any Secret is seen outside, on any path: good, bad, refused, hard, soft, hastened by a person."""
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from activities.nudge import workflow_id
+from localcluster.environment import Environment
+from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
+from models.operators import Operator
+from tests.conftest import CHART
+from tests.e2e.canaries import Canaries, Lookout, histories, outside
+from tests.e2e.deletion import Scene
+
+pytestmark = pytest.mark.timeout(240)
+OPERATORS = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators"
+PRIVATE_KEY = "canary-Uo8-private-key"
+QUOTES_ALL_VALUES = '{{ fail (printf "%v" .Values) }}'
+IS_REFUSED = """apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: refused
+  labels: {quoted: {{ index .Values.manager.secret.data "clientsecret" | b64dec | printf "!%s" | quote }}}
+"""
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    (tmp_path / "tmp").mkdir()
+    settings = {"BTP_CHART_PATH": str(chart), "TMPDIR": str(tmp_path / "tmp"), "BTP_HARD_DELETE_TIMEOUT": "2m"}
+    with ServiceManager() as sap, Environment(settings) as environment:
+        yield Scene(environment, sap)
+
+
+async def test_no_value_of_a_secret_is_seen_outside_on_any_path(scene: Scene, tmp_path: Path) -> None:
+    values = {**scene.sap.credentials(), "tls.key": PRIVATE_KEY}
+    canaries = Canaries([*values.values(), *BINDING_CREDENTIALS.values()])
+    with Lookout(scene.environment.workers[0], tmp_path / "tmp") as lookout:
+        provide(scene, values, tmp_path / "chart" / "templates" / "added.yaml")
+        await remove(scene)
+    commands = [content for content in lookout.seen if b"template" in content]
+    assert commands, "Helm was not seen at work"
+    assert [content for content in lookout.seen if canaries.found_in(content)] == []
+
+    client = await Client.connect(scene.environment.temporal.address)
+    recorded = await histories(client)
+    assert any(b"skip_to_soft_delete" in history for history in recorded.values())
+    assert any(b"does not render" in history and b"***" in history for history in recorded.values())
+    assert [run for run, history in recorded.items() if canaries.found_in(history)] == []
+    assert [place for place, content in outside(scene.environment) if canaries.found_in(content)] == []
+    for path in ("events", "configmaps/sap-btp-abandoned"):
+        seen = str(scene.person.get(f"/api/v1/namespaces/kyma-system/{path}")).encode()
+        assert b"HardDeleting" in seen or b"binding-0" in seen
+        assert canaries.found_in(seen) == []
+
+
+def provide(scene: Scene, values: dict[str, str], added: Path) -> None:
+    """Every way to Ready. A changed Secret has the chart rendered again."""
+    person = scene.person
+    person.create_operator("btpoperator")
+    person.put_secret({**values, "tokenurl": ""})
+    scene.until(lambda: scene.reason() == "InvalidSecret", "the empty value to be named")
+    added.write_text(QUOTES_ALL_VALUES)
+    person.put_secret(values)
+    scene.until(lambda: scene.reason() == "PreparingInstallInfoFailed", "the chart not to render")
+    added.write_text(IS_REFUSED)
+    person.put_secret({**values, "other": "x"})
+    scene.until(lambda: scene.reason() == "ChartInstallFailed", "the API server to refuse")
+    assert "***" in scene.message()
+    added.unlink()
+    person.put_secret(values)
+    scene.until(lambda: scene.state() == "Ready", "the CR to be Ready")
+
+
+async def remove(scene: Scene) -> None:
+    """A deletion that waits for a dead operand until a person ends that."""
+    person = scene.person
+    scene.operand = scene.environment.start_operand()
+    scene.make({"team-a": 2})
+    scene.operand.kill()
+    operator = Operator.from_object(person.get(f"{OPERATORS}/btpoperator") or {})
+    person.delete_operator("btpoperator")
+    scene.until(lambda: "soft delete follows in" in scene.message(), "the deletion to wait")
+    client = await Client.connect(scene.environment.temporal.address, data_converter=pydantic_data_converter)
+    deletion = client.get_workflow_handle(workflow_id(operator.ref, "btp-manager"))
+    await deletion.execute_update("retry_now")
+    await deletion.execute_update("skip_to_soft_delete", "alice")
+    await asyncio.to_thread(scene.gone)
+    assert len(scene.reported()) == 4
