@@ -1,0 +1,58 @@
+"""What the pages name is there: files, make targets, commands, settings, reasons."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from btpctl.__main__ import app
+from localcluster.controlplane import CHECKOUT
+from models.conditions import Reason
+from runtime.settings import TriggerSettings, WorkerSettings
+
+PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
+COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+SETTINGS = {f"BTP_{name.upper()}" for kind in (WorkerSettings, TriggerSettings) for name in kind.model_fields}
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+
+
+@pages
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pages
+def test_every_make_target_command_and_setting_exists(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+    assert set(re.findall(r"(?<![\w-])btpctl ([a-z][a-z-]*)", text)) <= COMMANDS
+    assert set(re.findall(r"\bBTP_[A-Z_]+[A-Z]\b", text)) <= SETTINGS
+
+
+@pages
+def test_every_file_in_backquotes_exists(page: Path) -> None:
+    named = re.findall(
+        r"`((?:docs|tests|chart|localcluster|models|kube|runtime|workflows)/[\w./-]+)`", page.read_text()
+    )
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
+
+
+@pages
+def test_every_reason_and_state_is_one_of_ours(page: Path) -> None:
+    said = re.findall(r"`(?:Error|Processing|Deleting|Ready)/(\w+)`", page.read_text())
+    assert set(said) <= set(Reason)
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    seen, todo = set[Path](), [CHECKOUT / "README.md"]
+    while todo:
+        page = todo.pop()
+        if page in seen or not page.is_file():
+            continue
+        seen.add(page)
+        links = re.findall(r"\]\(([^)#\s]+\.md)", page.read_text())
+        todo += [(page.parent / link).resolve() for link in links if "://" not in link]
+    assert {page for page in PAGES if "decisions" not in page.parts} - seen == set()
