@@ -7,7 +7,7 @@ from typing import Any, Final
 from temporalio import activity
 
 from activities.certificates import certificates_are_usable, ensure_certificates
-from activities.managed import is_labelled, managed
+from activities.managed import is_labelled, managed, written_by_us
 from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
 from activities.render import ChartRenderer, RenderError
 from activities.secret import Credentials, read_credentials
@@ -17,7 +17,10 @@ from kube.errors import KubeError
 from kube.readiness import has_ready_endpoint, unready, untrusted_webhooks
 from kube.resources import (
     APPLY_WAVES,
+    BTP_OPERATORS,
+    CHART_KINDS,
     CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINT_SLICES,
     MUTATING_WEBHOOKS,
     PRIORITY_CLASSES,
@@ -28,15 +31,21 @@ from kube.resources import (
 )
 from models.conditions import Reason
 from models.names import (
+    DISABLE_NETWORK_POLICIES_ANNOTATION,
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_WEBHOOK_SERVICE,
 )
+from models.operators import OperatorRef
 from models.workflow_io import Applied, ChartInput, Finding, Survey
 
 AT_ONCE: Final = 8
 """Objects applied side by side."""
+PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
+"""Kinds of which surplus objects are removed: not CRDs, which would take users' objects along, and no Secrets."""
+Surplus = list[tuple[Resource, Object]]
+"""Objects of ours that the chart no longer renders."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +74,14 @@ class ChartActivities:
         credentials, ca = await asyncio.gather(self._credentials(), certificates_are_usable(self._kube))
         if ca is None:
             return Survey(drifted=["the webhook certificates"])
-        items, slices = await asyncio.gather(self._items(credentials, ca), webhook_endpoints(self._kube))
+        (items, surplus), slices = await asyncio.gather(
+            self._items(input.ref, credentials, ca), webhook_endpoints(self._kube)
+        )
         return Survey(
-            drifted=[item.name for item in items if drifted(item.wanted, item.live)],
+            drifted=[
+                *(item.name for item in items if drifted(item.wanted, item.live)),
+                *(f"{resource.named(obj)}, which is no longer part of the chart" for resource, obj in surplus),
+            ],
             unready=[*_unready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])],
         )
 
@@ -82,11 +96,16 @@ class ChartActivities:
             except KubeError as error:
                 raise failure(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
             progress.say("rendering")
-            items = await self._items(credentials, ca)
+            items, surplus = await self._items(input.ref, credentials, ca)
             await self._check_priority_classes(items)
             written = await self._apply(items, credentials, progress)
             await self._forget_moved_credentials(items, credentials)
-            return Applied(chart_version=self._renderer.version, written=written, unchanged=len(items) - len(written))
+            return Applied(
+                chart_version=self._renderer.version,
+                written=written,
+                pruned=await self._prune(surplus),
+                unchanged=len(items) - len(written),
+            )
 
     async def _credentials(self) -> Credentials:
         answer = await read_credentials(self._kube)
@@ -94,10 +113,15 @@ class ChartActivities:
             raise permanent(answer.reason, answer.message)
         return answer
 
-    async def _items(self, credentials: Credentials, ca: str) -> list[Item]:
-        """The rendered objects beside the live ones: one list per kind and namespace instead of one get per object."""
+    async def _items(self, ref: OperatorRef, credentials: Credentials, ca: str) -> tuple[list[Item], Surplus]:
+        """The rendered objects beside the live ones, and what was rendered once and is not any more.
+
+        One list per kind and namespace instead of one get per object.
+        """
         values = credentials.values()
         values["manager"]["webhook"] = {"caBundle": ca}
+        if await self._wants_no_network_policies(ref):
+            values["manager"]["network_policies"] = {"enabled": False}
         try:
             objects = await self._renderer.render(values)
         except RenderError as error:
@@ -106,17 +130,34 @@ class ChartActivities:
                 f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
             ) from None  # the chained original would carry what was scrubbed
         kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
+        kinds |= {(resource, KYMA_NAMESPACE if resource.namespaced else None) for resource in PRUNED}
         lists = await asyncio.gather(*(managed(self._kube, resource, namespace) for resource, namespace in kinds))
         live = {
             (resource, namespace, obj["metadata"]["name"]): obj
             for (resource, namespace), listing in zip(kinds, lists, strict=True)
             for obj in listing
         }
-        return [
-            Item(kind, obj, live.get((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"])))
+        items = [
+            Item(kind, obj, live.pop((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"]), None))
             for obj in objects
             for kind in (chart_kind(obj),)
         ]
+        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and written_by_us(obj)]
+
+    async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:
+        found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)
+        annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
+        return str(annotations.get(DISABLE_NETWORK_POLICIES_ANNOTATION, "")).lower() == "true"
+
+    async def _prune(self, surplus: Surplus) -> list[str]:
+        """Remove what an earlier chart, or another setting, rendered: last, when what replaces it is there."""
+        for resource, obj in surplus:
+            meta = obj["metadata"]
+            try:
+                await self._kube.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
+            except KubeError as error:
+                raise failure(error, Reason.CHART_INSTALL_FAILED, f"{resource.named(obj)}: {error}") from error
+        return [resource.named(obj) for resource, obj in surplus]
 
     async def _check_priority_classes(self, items: list[Item]) -> None:
         """A missing PriorityClass stops pods from being made without a word on the Deployment's conditions."""

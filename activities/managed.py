@@ -4,7 +4,7 @@ import asyncio
 
 from kube.client import Kube, Object, Objects
 from kube.resources import SECRETS, Resource
-from models.names import MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SECRETS, MANAGED_SELECTOR
+from models.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SECRETS, MANAGED_SELECTOR
 
 
 async def managed(kube: Kube, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Objects:
@@ -18,6 +18,12 @@ async def managed(kube: Kube, resource: Resource, namespace: str | None, *, meta
         *(kube.find(SECRETS, name, namespace, metadata_only=metadata_only) for name in MANAGED_SECRETS)
     )
     return [secret for secret in found if secret and is_labelled(secret)]
+
+
+def written_by_us(obj: Object) -> bool:
+    """Whether our field manager wrote the object (metadata.managedFields)."""
+    entries = obj["metadata"].get("managedFields") or []
+    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
 
 
 def is_labelled(obj: Object) -> bool:

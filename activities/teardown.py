@@ -5,11 +5,11 @@ Deleted is what carries our label *and* was written by us: a label is easily cop
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from temporalio import activity
 
-from activities.managed import managed
+from activities.managed import managed, written_by_us
 from activities.progress import Progress, failure, heartbeating, still_waiting
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
@@ -29,7 +29,6 @@ from kube.resources import (
 from models.conditions import Reason
 from models.names import (
     API_GROUP,
-    FIELD_MANAGER,
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_DEPLOYMENT,
@@ -142,12 +141,6 @@ class TeardownActivities:
                 finalizers = ", ".join(obj["metadata"].get("finalizers") or ["no finalizer"])
                 held.append(f"{resource.named(obj)} ({finalizers})")
         return f"; held by {'; '.join(held)}" if held else ""
-
-
-def written_by_us(obj: dict[str, Any]) -> bool:
-    """Whether our field manager wrote the object (metadata.managedFields)."""
-    entries = obj["metadata"].get("managedFields") or []
-    return any(entry.get("manager") == FIELD_MANAGER for entry in entries)
 
 
 def _is_operand(target: Target) -> bool:

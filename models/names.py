@@ -29,6 +29,9 @@ OPERAND_FINALIZER: Final = "services.cloud.sap.com/sap-btp-finalizer"
 """On ServiceInstances, ServiceBindings and watched parameter Secrets. Soft delete removes this one and no other."""
 PREVENT_DELETION_ANNOTATION: Final = "services.cloud.sap.com/preventDeletion"
 
+DISABLE_NETWORK_POLICIES_ANNOTATION: Final = "operator.kyma-project.io/btp-operator-disable-network-policies"
+"""On a BtpOperator, with the value `true` in any letter case: no NetworkPolicies for the operand."""
+
 CA_SECRET: Final = "ca-server-cert"
 WEBHOOK_CERT_SECRET: Final = "webhook-server-cert"
 MANAGED_SECRETS: Final = (OPERAND_CREDENTIALS_SECRET, CA_SECRET, WEBHOOK_CERT_SECRET)

@@ -134,6 +134,8 @@ class Applied(BaseModel):
     chart_version: str
     written: list[str] = []
     """Kind and name of every object that differed and was sent."""
+    pruned: list[str] = []
+    """Kind and name of every object that the chart no longer renders and that was removed."""
     unchanged: int = 0
 
 

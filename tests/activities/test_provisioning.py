@@ -15,13 +15,15 @@ from activities.readiness import ReadinessActivities
 from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
-from kube.client import REQUESTS, Kube
+from kube.client import REQUESTS, Kube, Object
 from kube.resources import (
     BTP_OPERATORS,
     CLUSTER_ROLES,
     CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     EVENTS,
+    NETWORK_POLICIES,
     PRIORITY_CLASSES,
     SECRETS,
     SERVICES,
@@ -29,11 +31,15 @@ from kube.resources import (
 )
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
+from localcluster.controlplane import ControlPlane
 from models.conditions import Reason, ready_condition
 from models.names import (
     CA_SECRET,
+    DISABLE_NETWORK_POLICIES_ANNOTATION,
     FINALIZER,
     KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_DEPLOYMENT,
@@ -156,11 +162,11 @@ async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_s
     steps: Steps, ref: OperatorRef, credentials: dict[str, str]
 ) -> None:
     first = await steps.apply(ref)
-    assert len(first.written) == 14 and first.unchanged == 0
+    assert len(first.written) == 18 and first.unchanged == 0
     await steps.wait_ready(ref)
     writes = writes_so_far()
     second = await steps.apply(ref)
-    assert second.written == [] and second.unchanged == 14
+    assert second.written == second.pruned == [] and second.unchanged == 18
     survey = await steps.chart.survey(ChartInput(ref=ref))
     assert survey.drifted == [] and survey.unready == []
     assert writes_so_far() == writes
@@ -177,6 +183,59 @@ async def test_drift_is_found_and_mended_and_what_others_added_stays(
     assert sorted((await steps.apply(ref)).written) == sorted(drifted)
     data = (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]
     assert data["CLUSTER_ID"] == CREDENTIALS["cluster_id"] and data["THEIRS"] == "kept"
+
+
+async def test_a_cr_may_do_without_network_policies_and_get_them_back(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    async def policies() -> int:
+        return len((await kube.list(NETWORK_POLICIES, KYMA_NAMESPACE)).items)
+
+    async def annotate(value: str | None) -> None:
+        annotations = {DISABLE_NETWORK_POLICIES_ANNOTATION: value}
+        await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"annotations": annotations}})
+
+    await steps.apply(ref)
+    assert await policies() == 4
+    await annotate("True")
+    drifted = (await steps.chart.survey(ChartInput(ref=ref))).drifted
+    assert len(drifted) == 4 and all("no longer part of the chart" in name for name in drifted)
+    assert len((await steps.apply(ref)).pruned) == 4 and await policies() == 0
+    assert (await steps.chart.survey(ChartInput(ref=ref))).drifted == []
+    await annotate(None)
+    assert len((await steps.apply(ref)).written) == 4 and await policies() == 4
+
+
+async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_stays(
+    steps: Steps, kube: Kube, control_plane: ControlPlane, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    def config(name: str, labels: dict[str, str]) -> Object:
+        meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
+        return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": {"a": "b"}}
+
+    def crd(labels: dict[str, str]) -> Object:
+        names = {"plural": "relics", "kind": "Relic"}
+        schema = {"openAPIV3Schema": {"type": "object"}}
+        version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+        spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]}
+        kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+        return {**kind, "metadata": {"name": "relics.example.com", "labels": labels}, "spec": spec}
+
+    label = {MANAGED_BY_LABEL: MANAGED_BY}
+    await kube.apply(CONFIG_MAPS, config("earlier", label))
+    await kube.apply(CONFIG_MAPS, config("ours-but-not-of-the-chart", {}))
+    await kube.merge(CONFIG_MAPS, "ours-but-not-of-the-chart", KYMA_NAMESPACE, {"data": {"c": "d"}})
+    await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, crd(label))
+    control_plane.request("POST", CONFIG_MAPS.path(KYMA_NAMESPACE), config("of-a-user", label))
+    try:
+        assert (await steps.apply(ref)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/earlier"]
+        assert await kube.find(CONFIG_MAPS, "earlier", KYMA_NAMESPACE) is None
+        for name in ("ours-but-not-of-the-chart", "of-a-user"):
+            assert await kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
+        assert await kube.find(CUSTOM_RESOURCE_DEFINITIONS, "relics.example.com")  # it would take users' objects along
+    finally:
+        for name in ("ours-but-not-of-the-chart", "of-a-user"):
+            await kube.delete(CONFIG_MAPS, name, KYMA_NAMESPACE)
 
 
 async def test_new_credentials_reach_the_operand_without_restarting_it(

@@ -50,6 +50,10 @@ def test_it_renders_what_the_facts_list_and_nothing_else(objects: dict[tuple[str
         ("Service", "sap-btp-operator-webhook-service"),
         ("Service", "sap-btp-operator-controller-manager-metrics-service"),
         ("ServiceAccount", "sap-btp-operator"),
+        ("NetworkPolicy", "kyma-project.io--btp-operator-allow-to-apiserver"),
+        ("NetworkPolicy", "kyma-project.io--btp-operator-to-dns"),
+        ("NetworkPolicy", "kyma-project.io--allow-btp-operator-metrics"),
+        ("NetworkPolicy", "kyma-project.io--allow-btp-operator-webhook"),
         ("MutatingWebhookConfiguration", "sap-btp-operator-mutating-webhook-configuration"),
         ("ValidatingWebhookConfiguration", "sap-btp-operator-validating-webhook-configuration"),
     }
