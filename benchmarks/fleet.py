@@ -19,7 +19,7 @@ from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowExecution
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from benchmarks.measuring import distribution, requests_of, resident_mib
+from benchmarks.measuring import distribution, requests_of, resident_mib, value_of
 from localcluster.binaries import CONTROL_PLANE, TEMPORAL
 from localcluster.client import CREDENTIALS, Client
 from localcluster.environment import Environment, Manager
@@ -103,7 +103,8 @@ def at_rest(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: 
         print(f"  a {name}: {memory:.0f} MiB resident, {used * 1000:.1f} ms of a processor per second")
     used = (_cpu(temporal.process.pid) - server) / REST
     print(f"  Temporal, for all {len(fleet)}: {used * 1000:.0f} ms of a processor per second")
-    print(f"  databases: {size(database) / 2**20:.1f} MiB")
+    polls = sum(value_of(worker, "temporal_num_pollers") for worker in workers) / len(workers)
+    print(f"  open polls of a worker: {polls:.0f}; databases: {size(database) / 2**20:.1f} MiB")
 
 
 def resynced(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: PostgreSQL, times: int) -> None:
@@ -111,7 +112,8 @@ def resynced(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database:
     workers = [environment.workers[0] for environment in fleet]
     requests = [requests_of(worker) for worker in workers]
     used = sum(map(cpu_seconds, workers))
-    grown, since = size(database), time.time()
+    packed(database)
+    before, since = size(database), time.time()
     for _ in range(times):
         asyncio.run(trigger_all(fleet, temporal))
         time.sleep(1)
@@ -125,9 +127,10 @@ def resynced(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database:
     print(f"  {runs / total:.1f} workflows, {sum(events.values()) / total:.1f} events")
     for kind, number in events.most_common():
         print(f"    {number / total:5.2f} {kind}")
-    print(
-        f"  {history / total:.0f} bytes of history; the databases grew by {(size(database) - grown) / total:.0f} bytes"
-    )
+    loose = (size(database) - before) / total
+    packed(database)
+    stored = (size(database) - before) / total
+    print(f"  {history / total:.0f} bytes of history; databases grow by {loose:.0f} bytes, {stored:.0f} once vacuumed")
     print(f"  {sent / total:.1f} requests to the API server, {processor / total:.3f} s of a worker's processor")
 
 
@@ -170,6 +173,12 @@ async def kinds(client: Temporal, run: WorkflowExecution) -> Counter[str]:
 
 async def connect(temporal: TemporalOnPostgreSQL) -> Temporal:
     return await Temporal.connect(temporal.address, data_converter=pydantic_data_converter)
+
+
+def packed(database: PostgreSQL) -> None:
+    """Leave nothing in the files but what is stored: rows that were replaced stay there until a vacuum."""
+    for name in SCHEMAS:
+        database.query("VACUUM FULL", name)
 
 
 def size(database: PostgreSQL) -> int:

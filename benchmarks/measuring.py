@@ -46,6 +46,13 @@ def requests_of(manager: Manager) -> Requests:
     return Requests(by_verb, seconds)
 
 
+def value_of(manager: Manager, metric: str) -> float:
+    """The sum of a metric of the process over all its labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{manager.metrics}/metrics", timeout=5) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return sum(sample.value for family in families for sample in family.samples if sample.name == metric)
+
+
 def resident_mib(manager: Manager) -> float:
     """Resident memory of a process now, in MiB."""
     return _memory(manager, "VmRSS")

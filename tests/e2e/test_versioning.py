@@ -8,17 +8,22 @@ from temporalio.client import Client, WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 from localcluster.servicemanager import ServiceManager
 from tests.e2e.deletion import Scene
 
 
 def make_current(environment: Environment, build: str) -> None:
-    """As docs/decisions/0004-worker-versioning.md says."""
+    """As docs/decisions/0004-worker-versioning.md says. A version is known a moment after its worker is ready."""
     command = [
         *(str(Path(sys.executable).parent / "temporal"), "worker", "deployment", "set-current-version", "--yes"),
         *("--deployment-name", "btp-manager", "--build-id", build, "--address", environment.temporal.address),
     ]
-    subprocess.run(command, check=True, capture_output=True, timeout=60, env={"HOME": str(environment.cluster.folder)})
+    home = {"HOME": str(environment.cluster.folder)}
+    wait_until(
+        lambda: subprocess.run(command, check=False, capture_output=True, timeout=60, env=home).returncode == 0,
+        f"version {build} to be current",
+    )
 
 
 async def test_a_deletion_that_an_old_version_began_is_ended_by_the_new_one() -> None:
