@@ -25,9 +25,9 @@ PICTURES: Final = CHECKOUT / "docs" / "pictures"
 QUIET: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-def photograph(browser: Browser, url: str, name: str) -> None:
+def photograph(browser: Browser, url: str, name: str, width: int = 1500) -> None:
     """Give the page, which never stops polling, some seconds to draw itself, and keep what it shows."""
-    page = browser.new_page(viewport={"width": 1500, "height": 900})
+    page = browser.new_page(viewport={"width": width, "height": width * 3 // 5})
     page.goto(url)
     page.wait_for_timeout(5000)
     page.screenshot(path=PICTURES / name)
@@ -60,6 +60,8 @@ def main() -> int:
         client.put_secret(sap.credentials())
         client.create_operator("btpoperator")
         story.expect("btpoperator", "Ready", "ReconcileSucceeded")
+        client.create_operator("another")
+        story.expect("another", "Error", "OlderCRExists")
         operand = environment.start_operand()
         use(story, client, sap)
         operand.kill()
@@ -69,11 +71,11 @@ def main() -> int:
         client.delete_operator("btpoperator")
         time.sleep(8)
         running = f"{workflow}/{identities.submit(asyncio.run, run_id(environment, uid)).result()}"
+        photograph(browser, ui, "workflows.png", 2100)  # room for the columns on the right
         photograph(browser, f"{running}/pending-activities", "hard-delete-running.png")
         photograph(browser, f"{running}/user-metadata", "hard-delete-details.png")
         story.expect_gone("btpoperator")
         photograph(browser, running, "soft-delete-finished.png")
-        photograph(browser, ui, "workflows.png")
     return 0
 
 
