@@ -18,7 +18,7 @@ demo: $(UV) ## tell the whole story on a real control plane
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record
 
-chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (an hour)
+chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)
 
 screenshots: binaries ## photograph Temporal's UI in headless Chromium, for docs/pictures

@@ -339,7 +339,7 @@ class Kube:
         url = self.host + path
         if query := {key: value for key, value in (query or {}).items() if value}:
             url += "?" + urlencode(query)
-        doing = f"{verb} {path.rsplit('/v1', 1)[-1].lstrip('/') or resource.plural}"
+        doing = f"{verb} {path.partition(f'/{resource.version}/')[2]}"
         code, began = "none", time.perf_counter()
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)

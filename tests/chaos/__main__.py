@@ -1,4 +1,4 @@
-"""`make chaos`: every fault against every story, and the worker killed after each single write. Takes about an hour.
+"""`make chaos`: every fault against every story, and the worker killed after each single write. Takes about 40 minutes.
 
 Writes the table into docs/reliability.md; ends with status 1 if any story ended otherwise than undisturbed.
 Arguments: `every=N` kills after each Nth write only; `away=S` how many seconds servers are away (60).
