@@ -16,6 +16,7 @@ from localcluster.processes import Process, free_low_port, free_port, listens, w
 CLI: Final = Path(sys.executable).parent / "temporal"
 NAMESPACE: Final = "default"
 RETENTION: Final = "72h"
+TRIES: Final = 3
 SHARDS: Final = 4
 """History shards: fixed for the life of a Temporal cluster. A production has hundreds."""
 SERVICES: Final = ("frontend", "matching", "history", "worker")
@@ -37,7 +38,19 @@ class TemporalServer:
         return f"127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start, or start again at the same address with the same database."""
+        """Start, or start again at the same address with the same database.
+
+        It takes further ports of its own choice; where somebody is faster it ends, and is started once more.
+        """
+        for left in reversed(range(TRIES)):
+            try:
+                self._start()
+                break
+            except RuntimeError:
+                if not left or (self.process and self.process.alive):
+                    raise
+
+    def _start(self) -> None:
         wait_until(lambda: not listens(self._port), "Temporal's port to be free")
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)}
         self.process = Process("temporal", self._command(), self._folder, environment)
