@@ -17,21 +17,16 @@ def standings(found: list[Standing]) -> Table | str:
     """One row for each CR, with what is being done for it."""
     if not found:
         return "There is no BtpOperator."
+    running = ("Running", "Waits for", "Budget left") if any(each.workflow for each in found) else ()
     table = Table(box=None)
-    for name in ("BtpOperator", "State", "Reason", "Message", "Running", "Waits for", "Budget left"):
+    for name in ("BtpOperator", "State", "Reason", "Message", *running):
         table.add_column(name, no_wrap=name in ("BtpOperator", "State", "Reason"))
     for each in found:
         colour = COLOURS.get(each.state, "default")
+        row = [escape(each.name), f"[{colour}]{each.state or '-'}[/]", each.reason or "-", escape(each.message)]
         failure = f"{each.last_failure} (attempt {each.attempt})" if each.last_failure else each.waits_for
-        table.add_row(
-            escape(each.name),
-            f"[{colour}]{each.state or '-'}[/]",
-            each.reason or "-",
-            escape(each.message),
-            each.workflow or "-",
-            escape(failure) if each.workflow else "-",
-            _seconds(each.budget_left_seconds),
-        )
+        work = [each.workflow or "-", escape(failure) if each.workflow else "-", _seconds(each.budget_left_seconds)]
+        table.add_row(*row, *(work if running else []))
     return table
 
 
