@@ -156,7 +156,8 @@ class ChartActivities:
             try:
                 await self._kube.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
             except KubeError as error:
-                raise failure(error, Reason.CHART_INSTALL_FAILED, f"{resource.named(obj)}: {error}") from error
+                text = f"{resource.named(obj)} is no longer part of the chart, and cannot be removed: {error}"
+                raise failure(error, Reason.CHART_INSTALL_FAILED, text) from error
         return [resource.named(obj) for resource, obj in surplus]
 
     async def _check_priority_classes(self, items: list[Item]) -> None:

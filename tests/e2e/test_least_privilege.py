@@ -78,7 +78,7 @@ def asked_one_by_one(scene: Scene, resource: str) -> bool:
 
 
 def left_by_another_installation(scene: Scene) -> None:
-    """Roles that a manager with all rights made for the operand, before it was deployed by this chart."""
+    """What a manager with all rights, or an earlier one, made for the operand before it was deployed by this chart."""
     path = f"{RBAC}/clusterroles/sap-btp-operator-manager-role?fieldManager=btp-manager"
     role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
     labels = {"app.kubernetes.io/managed-by": "btp-manager"}
@@ -87,6 +87,11 @@ def left_by_another_installation(scene: Scene) -> None:
     path = f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles/sap-btp-operator-leader-election-role?fieldManager=btp-manager"
     meta = {"name": "sap-btp-operator-leader-election-role", "namespace": KYMA_NAMESPACE, "labels": labels}
     scene.environment.cluster.request("PATCH", path, {**role, "kind": "Role", "metadata": meta}, APPLY)
+    name = "kyma-project.io--btp-operator-allow-to-webhook"
+    path = f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies/{name}?fieldManager=btp-manager"
+    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
+    meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
+    scene.environment.cluster.request("PATCH", path, {**policy, "metadata": meta}, APPLY)
 
 
 def keep_a_binding(scene: Scene) -> None:
