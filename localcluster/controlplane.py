@@ -5,12 +5,10 @@ ready because kwok says so; their IP is this host's, so a webhook server listeni
 """
 
 import json
-import os
 import secrets
 import shutil
 import socket
 import ssl
-import tempfile
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcluster.binaries import binary
-from localcluster.processes import Process, alive, answers, free_port, listens, wait_until
+from localcluster.processes import Process, answers, free_port, listens, own_folder, wait_until
 
 CHECKOUT: Final = Path(__file__).parent.parent
 STATE: Final = CHECKOUT / ".local"
@@ -42,8 +40,7 @@ class ControlPlane:
         """
         self._pod_delay, self._audit = pod_delay, audit
         STATE.mkdir(exist_ok=True)
-        _sweep()
-        self.folder = Path(tempfile.mkdtemp(prefix=f"cluster-{os.getpid()}-", dir=STATE))
+        self.folder = own_folder(STATE, "cluster")
         self._tokens = {user: secrets.token_hex(16) for user in USERS}
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
         self._stack = ExitStack()
@@ -257,14 +254,6 @@ class ControlPlane:
     def _node_ready(self) -> bool:
         conditions = self.request("GET", f"/api/v1/nodes/{NODE}")["status"].get("conditions") or []
         return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def _sweep() -> None:
-    """Remove the folders of runs that were killed; their processes died with them."""
-    for folder in STATE.glob("cluster-*"):
-        owner = folder.name.split("-")[1]
-        if not owner.isdigit() or not alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def host_address() -> str:

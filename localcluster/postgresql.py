@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from localcluster.processes import Process, free_port, wait_until
+from localcluster.processes import Process, free_port, own_folder, wait_until
 
 USER: Final = "temporal"
 PLACES: Final = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin")
@@ -38,7 +38,7 @@ class PostgreSQL:
             raise RuntimeError("PostgreSQL is not installed; install your distribution's package postgresql")
         self._programs = folder
         self._user = _somebody() if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="btp-manager-postgresql-"))
+        self._folder = own_folder(Path(tempfile.gettempdir()), "btp-manager-postgresql")
         self.port = free_port()
         self._process: Process | None = None
 

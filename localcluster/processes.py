@@ -4,10 +4,12 @@ import contextlib
 import ctypes
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -105,6 +107,15 @@ def wait_until(true: Callable[[], bool], what: str, process: Process | None = No
             log = f":\n{process.tail()}" if process is not None else ""
             raise RuntimeError(f"{what} did not happen within {seconds:.0f} s{log}")
         time.sleep(0.05)
+
+
+def own_folder(parent: Path, prefix: str) -> Path:
+    """A new folder of this process. Those of runs that were killed are removed: their processes died with them."""
+    for folder in parent.glob(f"{prefix}-*"):
+        owner = folder.name.removeprefix(f"{prefix}-").split("-")[0]
+        if not owner.isdigit() or not alive(int(owner)):
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{prefix}-{os.getpid()}-", dir=parent))
 
 
 def alive(pid: int) -> bool:
