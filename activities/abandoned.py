@@ -5,7 +5,6 @@ An object is written down before its finalizer goes: a crash in between names on
 
 import contextlib
 import json
-from itertools import islice
 from typing import Any, Final
 
 from kube.client import Kube
@@ -32,17 +31,14 @@ class AbandonedReport:
         self._because = because
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
-        self._mine: dict[str, AbandonedObject] = {}
+        self._mine: set[str] = set()
+        self.first: list[AbandonedObject] = []
+        """The first that the deletion of this CR let go, as many as a workflow's result names."""
 
     @property
     def total(self) -> int:
         """How many objects the deletion of this CR has let go, whichever attempt wrote them down."""
         return len(self._mine)
-
-    @property
-    def first(self) -> list[AbandonedObject]:
-        """The first of them, as many as a workflow's result names."""
-        return list(islice(self._mine.values(), MAX_NAMED))
 
     async def load(self) -> None:
         """Go on with what an earlier attempt, or an earlier deletion, wrote."""
@@ -57,14 +53,14 @@ class AbandonedReport:
                 uid = str(entry.get("uid", line))
                 self._lines[uid] = line
                 if entry.get("cr") == self._ref.uid:
-                    self._mine[uid] = AbandonedObject.model_validate(entry)
+                    self._note(uid, AbandonedObject.model_validate(entry))
 
     async def add(self, objects: list[tuple[str, AbandonedObject]]) -> None:
         """Write down these objects, by uid. Raises KubeError if they cannot be: then nothing may be abandoned."""
         for uid, abandoned in objects:
             line = {"uid": uid, "cr": self._ref.uid, **abandoned.model_dump(exclude_defaults=True)}
             self._lines[uid] = json.dumps(line, ensure_ascii=False)
-            self._mine[uid] = abandoned
+            self._note(uid, abandoned)
         parts = _parts(list(self._lines.values()))
         for number, text in enumerate(parts, start=1):
             if number <= len(self._stored) and self._stored[number - 1] == text:
@@ -79,6 +75,12 @@ class AbandonedReport:
                 },
             )
         self._stored = parts
+
+    def _note(self, uid: str, abandoned: AbandonedObject) -> None:
+        """Of thousands only the uid is kept here: their lines say the rest."""
+        if uid not in self._mine and len(self.first) < MAX_NAMED:
+            self.first.append(abandoned)
+        self._mine.add(uid)
 
 
 def _name(part: int) -> str:

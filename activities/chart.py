@@ -142,7 +142,7 @@ class ChartActivities:
             for obj in objects
             for kind in (chart_kind(obj),)
         ]
-        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and written_by_us(obj)]
+        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(obj)]
 
     async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:
         found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)
@@ -242,6 +242,11 @@ def _unready(items: list[Item], ca: str) -> list[str]:
         if trouble:
             found.append(f"{item.name} {trouble}")
     return found
+
+
+def _is_surplus(obj: Object) -> bool:
+    """Whether an object that is not rendered any more has to be removed: not if it is being removed already."""
+    return written_by_us(obj) and not obj["metadata"].get("deletionTimestamp")
 
 
 def _pod_spec(obj: Object) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def main() -> None:
             fleet.append(stack.enter_context(environment))
             print(f"cluster-{number} is up", flush=True)
         all_at_once(fleet)
-        one_is_removed(fleet, temporal)
+        one_is_removed(fleet)
         at_rest(fleet, temporal, database)
         resynced(fleet, temporal, database, resyncs)
 
@@ -69,7 +69,7 @@ def all_at_once(fleet: list[Environment]) -> None:
     print(f"\n{len(fleet)} clusters at once, CR created -> Ready: {distribution(list(took.values()))}")
 
 
-def one_is_removed(fleet: list[Environment], temporal: TemporalOnPostgreSQL) -> None:
+def one_is_removed(fleet: list[Environment]) -> None:
     """A deletion in one cluster concerns no other."""
     person, others = Client(fleet[0].cluster), fleet[1:]
     before = [requests_of(environment.workers[0]) for environment in others]

@@ -113,7 +113,7 @@ def own_folder(parent: Path, prefix: str) -> Path:
     """A new folder of this process. Those of runs that were killed are removed: their processes died with them."""
     for folder in parent.glob(f"{prefix}-*"):
         owner = folder.name.removeprefix(f"{prefix}-").split("-")[0]
-        if not owner.isdigit() or not alive(int(owner)):
+        if owner.isdigit() and not alive(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{prefix}-{os.getpid()}-", dir=parent))
 

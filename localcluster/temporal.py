@@ -131,16 +131,8 @@ class TemporalOnPostgreSQL(TemporalServer):
         }
 
     def _sql_tool(self, *arguments: str) -> None:
-        where = [
-            "--plugin",
-            "postgres12",
-            "--endpoint",
-            "127.0.0.1",
-            "--port",
-            str(self._database.port),
-            "--user",
-            USER,
-        ]
+        port = str(self._database.port)
+        where = [*("--plugin", "postgres12", "--endpoint", "127.0.0.1"), *("--port", port, "--user", USER)]
         command = [str(binary("temporal-sql-tool")), *where, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:

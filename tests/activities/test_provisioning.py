@@ -232,6 +232,10 @@ async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_s
         assert await kube.find(CONFIG_MAPS, "earlier", KYMA_NAMESPACE) is None
         for name in ("ours-but-not-of-the-chart", "of-a-user"):
             assert await kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
+        await kube.apply(CONFIG_MAPS, config("held", label))
+        await kube.merge(CONFIG_MAPS, "held", KYMA_NAMESPACE, {"metadata": {"finalizers": ["example.com/theirs"]}})
+        assert (await steps.apply(ref)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/held"]
+        assert (await steps.apply(ref)).pruned == []  # asked for already: somebody's finalizer is no drift
         assert await kube.find(CUSTOM_RESOURCE_DEFINITIONS, "relics.example.com")  # it would take users' objects along
     finally:
         for name in ("ours-but-not-of-the-chart", "of-a-user"):
