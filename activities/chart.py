@@ -11,7 +11,8 @@ from activities.managed import is_labelled, managed, written_by_us
 from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
 from activities.render import ChartRenderer, RenderError
 from activities.secret import Credentials, read_credentials
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.drift import drifted
 from kube.errors import KubeError
 from kube.readiness import has_ready_endpoint, unready, untrusted_webhooks

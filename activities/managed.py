@@ -2,7 +2,8 @@
 
 import asyncio
 
-from kube.client import Kube, Object, Objects
+from kube.answers import Object, Objects
+from kube.client import Kube
 from kube.resources import SECRETS, Resource
 from models.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SECRETS, MANAGED_SELECTOR
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from kube.client import Object
+from kube.answers import Object
 from kube.resources import SECRETS, chart_kind
 from models.names import (
     APPLIED_HASH_ANNOTATION,

@@ -3,7 +3,8 @@
 import base64
 from typing import Any
 
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.resources import NAMESPACES, SECRETS
 from models.conditions import Reason
 from models.credentials import CREDENTIALS_NAMESPACE_KEY, text_values, verdict

@@ -9,7 +9,8 @@ from typing import Any, Final
 from prometheus_client import Gauge
 from temporalio import activity
 
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.operators import OperatorRef

@@ -15,7 +15,8 @@ from temporalio import activity
 from activities.abandoned import AbandonedReport
 from activities.progress import Progress, failure, heartbeating
 from activities.service_objects import last_message, remove_secret
-from kube.client import Kube, Object, Objects
+from kube.answers import Object, Objects
+from kube.client import Kube
 from kube.errors import KubeError, NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 import structlog
 from temporalio import activity
 
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound
 from kube.resources import BTP_OPERATORS, EVENTS
 from models.conditions import MEANING, State, ready_condition, status_after

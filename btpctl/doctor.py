@@ -16,7 +16,8 @@ from activities.nudge import SEARCH_ATTRIBUTES
 from activities.render import ChartRenderer, RenderError
 from activities.secret import Credentials
 from btpctl.connections import CommandError, cluster, temporal
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,

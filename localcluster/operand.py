@@ -20,7 +20,8 @@ from typing import Any, Final
 import aiohttp
 from aiohttp import web
 
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound
 from kube.reflector import Reflector, Source
 from kube.resources import PODS, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import contextlib
 
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused
 from kube.resources import (
     BTP_OPERATORS,

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -15,7 +15,8 @@ from activities.chart import ChartActivities
 from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
-from kube.client import Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS, SECRETS
 from localcluster.client import CREDENTIALS
@@ -55,7 +56,7 @@ NAMES = st.sampled_from([*REQUIRED_KEYS, "credentials_namespace", "tls.crt", "tl
 def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: ControlPlane) -> None:
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60)
     @given(st.dictionaries(NAMES, NASTY, max_size=4), st.dictionaries(NAMES, st.binary(max_size=8), max_size=2))
     def check(texts: dict[str, str], binaries: dict[str, bytes]) -> None:
         values = {**CREDENTIALS, **texts}
@@ -106,7 +107,7 @@ def test_any_cr_that_the_api_server_takes_is_looked_at_and_told_so(
 ) -> None:
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60)
     @given(
         st.dictionaries(st.sampled_from(["labels", "annotations", "finalizers", "x"]), ANYTHING, max_size=2),
         st.dictionaries(STATUS_KEYS, st.lists(CONDITION, max_size=2) | ANYTHING, max_size=2),

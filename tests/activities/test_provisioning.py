@@ -15,7 +15,8 @@ from activities.readiness import ReadinessActivities
 from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
-from kube.client import REQUESTS, Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.resources import (
     BTP_OPERATORS,
     CLUSTER_ROLES,
@@ -29,6 +30,7 @@ from kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
+from kube.transport import REQUESTS
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane

@@ -14,7 +14,8 @@ from activities.hard_delete import HardDeleteActivities
 from activities.service_objects import ServiceObjectActivities
 from activities.soft_delete import SoftDeleteActivities
 from activities.teardown import TeardownActivities
-from kube.client import REQUESTS, Kube, Object
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import KubeError, Unavailable
 from kube.reflector import Reflector, Source
 from kube.resources import (
@@ -27,6 +28,8 @@ from kube.resources import (
     SERVICE_INSTANCES,
     Resource,
 )
+from kube.transport import REQUESTS
+from localcluster.controlplane import ControlPlane
 from models.names import FIELD_MANAGER, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_LABEL, OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.workflow_io import HardDeleteInput, Remaining, TeardownInput
@@ -225,16 +228,15 @@ async def test_soft_delete_leaves_finalizers_and_secrets_of_others_alone(kube: K
 
 
 async def test_kinds_of_an_earlier_chart_are_found_and_neither_the_users_nor_our_own(
-    kube: Kube, service_kinds: None, ref: OperatorRef
+    kube: Kube, control_plane: ControlPlane, service_kinds: None, ref: OperatorRef
 ) -> None:
     ours = {MANAGED_BY_LABEL: MANAGED_BY}
     policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
     meta = {"name": "of-an-earlier-chart", "namespace": KYMA_NAMESPACE, "labels": ours}
     await kube.apply(NETWORK_POLICIES, policy | {"metadata": meta})
-    person = Resource("", "v1", "ConfigMap", "configmaps")
     theirs = {"name": "a-person-s", "namespace": KYMA_NAMESPACE, "labels": ours}
-    path = person.path(KYMA_NAMESPACE)
-    await kube._json("create", person, "POST", path, query={"fieldManager": "kubectl"}, body={"metadata": theirs})
+    path = CONFIG_MAPS.path(KYMA_NAMESPACE)
+    control_plane.request("POST", f"{path}?fieldManager=kubectl", {"metadata": theirs})
 
     removed = await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=REF))
     assert removed.resources == 3  # the policy and two CRDs

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes.aio import client as aio_client
 
-import kube.client
-import kube.reflector
-from kube.client import PAUSES, Kube, Object
+from kube import reflector, transport
+from kube.answers import Object
+from kube.client import Kube
 from kube.errors import KubeError
 from kube.reflector import Reflector, Source
 from kube.resources import BTP_OPERATORS, SECRETS
+from kube.transport import PAUSES, Transport
 from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest
 
 JSON = st.recursive(
@@ -61,7 +62,7 @@ async def with_stranger(check: Callable[[Kube, Stranger], Awaitable[None]]) -> N
     await site.start()
     configuration = aio_client.Configuration()
     configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    kube = Kube(configuration)
+    kube = Kube(Transport(configuration))
     try:
         await check(kube, stranger)
     finally:
@@ -71,9 +72,9 @@ async def with_stranger(check: Callable[[Kube, Stranger], Awaitable[None]]) -> N
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kube.client, "PAUSES", (0.0,) * len(PAUSES))
-    monkeypatch.setattr(kube.reflector, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(kube.reflector, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(transport, "PAUSES", (0.0,) * len(PAUSES))
+    monkeypatch.setattr(reflector, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(reflector, "LONGEST_PAUSE", 0.01)
 
 
 def requests(kube: Kube) -> list[Callable[[], Awaitable[Any]]]:
@@ -94,7 +95,7 @@ def requests(kube: Kube) -> list[Callable[[], Awaitable[Any]]]:
 def test_every_request_ends_with_a_value_or_a_known_error_after_few_tries(no_pauses: None) -> None:
     answered = refused = 0
 
-    @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=150)
     @given(st.tuples(STATUSES, WAITS, BODIES))
     def check(answer: Answer) -> None:
         async def ask(kube: Kube, stranger: Stranger) -> None:
@@ -118,16 +119,16 @@ def test_every_request_ends_with_a_value_or_a_known_error_after_few_tries(no_pau
 
 
 def test_a_watcher_survives_whatever_it_is_told_and_asks_at_a_bounded_rate(no_pauses: None) -> None:
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60)
     @given(st.tuples(STATUSES, st.just(""), BODIES))
     def check(answer: Answer) -> None:
         async def follow(kube: Kube, stranger: Stranger) -> None:
             stranger.answer = answer
             for digest in (OperatorDigest.of, PresenceDigest.of, ChartDigest.of):
-                reflector = Reflector(kube, Source(BTP_OPERATORS, digest))
+                following = Reflector(kube, Source(BTP_OPERATORS, digest))
                 with pytest.raises(TimeoutError):
                     async with asyncio.timeout(0.05):
-                        async for _ in reflector.changes():
+                        async for _ in following.changes():
                             pass
             # 0.15 s at one round each 5 to 10 ms, and a round is a list with its tries, or a list and a watch.
             assert stranger.requests <= 30 * (len(PAUSES) + 2)

@@ -1,0 +1,61 @@
+"""Reading what was answered: whatever stands between us and the API server may answer anything."""
+
+import json
+from typing import Any
+
+from kube.errors import Unavailable, error_from
+from kube.resources import Resource
+
+Object = dict[str, Any]
+Objects = list[Object]
+
+
+def decoded(body: bytes) -> Any:
+    """The JSON value; None if it is none."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return None
+
+
+def metadata(found: Any) -> Object:
+    """The metadata of an object or a list; empty if it has none."""
+    meta = found.get("metadata") if isinstance(found, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def is_object(found: Any) -> bool:
+    """Whether it has the metadata that the API server gives to every object."""
+    meta = metadata(found)
+    return all(isinstance(meta.get(key), str) for key in ("name", "uid", "resourceVersion", "creationTimestamp"))
+
+
+def objects_of(body: Object, resource: Resource) -> Objects:
+    """The objects of a list.
+
+    Raises:
+        Unavailable: it is no list of objects.
+    """
+    items = body.get("items") or []
+    if not isinstance(items, list) or not all(map(is_object, items)):
+        raise Unavailable(f"list {resource.plural}: the answer is not a list of objects", status=200)
+    return items
+
+
+def event_of(line: bytes, doing: str) -> Object:
+    """One line of a watch.
+
+    Raises:
+        Unavailable: it is no event, or has no object.
+        KubeError: the event is an error, Expired for instance.
+    """
+    event = decoded(line)
+    if not isinstance(event, dict) or not isinstance(event.get("object"), dict):
+        raise Unavailable(f"{doing}: the server sent a line that is no event")
+    found = event["object"]
+    if event.get("type") == "ERROR":
+        code = found.get("code")
+        raise error_from(code if isinstance(code, int) else 500, found, doing)
+    if not (metadata(found) if event.get("type") == "BOOKMARK" else is_object(found)):
+        raise Unavailable(f"{doing}: the server sent an event without an object")
+    return event
