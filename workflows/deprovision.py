@@ -161,14 +161,22 @@ class DeprovisionWorkflow:
         """True when every service object is seen gone; False when it gave up, with the reason kept."""
         self._hard_deleting = True
         telling = asyncio.create_task(self._tell_progress(ends))
+        all_gone = await self._all_gone(ends)
+        self._hard_deleting = False
+        await stop(telling)
+        if all_gone is None:
+            self._go_on_as_new()
+        return all_gone
+
+    async def _all_gone(self, ends: datetime) -> bool | None:
+        """Hard delete's end; None if the history has grown long before it."""
         try:
             while not await self._try_hard_delete(ends - workflow.now()):
                 if self._skipped_by:
                     self._gave_up = f"{self._skipped_by} asked for soft delete; {self._progress.message}"
                     return False
                 if history_is_long():
-                    self._go_on_as_new()
-            return True
+                    return None
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -176,9 +184,7 @@ class DeprovisionWorkflow:
             late = f"not done within {budget}; " if ran_out_of_time(error) else ""
             self._gave_up = late + said(error)
             return False
-        finally:
-            self._hard_deleting = False
-            await stop(telling)
+        return True
 
     async def _try_hard_delete(self, left: timedelta) -> bool:
         """True when all is gone; False if a person, or a history grown long, wants something else first."""

@@ -87,8 +87,8 @@ class ProvisionWorkflow:
     async def _undisturbed(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
         """The pass's result; None if it has to be made again.
 
-        A deletion cuts it short, and is waited for until nothing of the pass runs any more. So does a flood of
-        events, before the history grows too long.
+        A deletion cuts it short, and goes on only when nothing of the pass writes any more (a look at readiness may
+        outlive it by a heartbeat). So does a flood of events, before the history grows too long.
         """
         await workflow.wait_condition(lambda: passing.done() or self._deleting or history_is_long())
         if passing.done() and not self._deleting:
