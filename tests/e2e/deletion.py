@@ -1,5 +1,6 @@
 """What the stories about deletion share: an operand that is Ready, a stand-in Service Manager, and service objects."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -124,9 +125,17 @@ class Scene:
     def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self.person.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
 
+    async def settled(self) -> Temporal:
+        """A client, once no workflow runs: one that took a CR's finalizer off ends a moment after the CR is gone."""
+        client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+        async with asyncio.timeout(30):
+            while (await client.count_workflows("ExecutionStatus = 'Running'")).count:
+                await asyncio.sleep(0.05)
+        return client
+
     async def result(self) -> DeprovisionResult:
         """What the latest DeprovisionWorkflow said, of those that found something to remove."""
-        client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+        client = await self.settled()
         query = "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
         async for execution in client.list_workflows(query):
             handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, execution.id, run_id=execution.run_id)

@@ -5,8 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from temporalio.client import Client, WorkflowExecutionStatus
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.client import WorkflowExecutionStatus
 
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
@@ -53,7 +52,7 @@ async def test_ten_thousand_changes_of_one_cr_keep_histories_short_and_none_is_l
         await kube.close()
     person.delete_operator("btpoperator")
     await asyncio.to_thread(scene.gone)
-    client = await Client.connect(scene.environment.temporal.address, data_converter=pydantic_data_converter)
+    client = await scene.settled()
     runs = [run async for run in client.list_workflows("WorkflowType != 'ResyncWorkflow'")]
     ended_well = {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW}
     assert {run.status for run in runs} <= ended_well

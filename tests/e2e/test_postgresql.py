@@ -56,8 +56,8 @@ async def budget_ends(temporal: TemporalOnPostgreSQL) -> datetime | None:
     return None
 
 
-async def unsuccessful(temporal: TemporalOnPostgreSQL) -> list[str]:
-    client = await Client.connect(temporal.address, data_converter=pydantic_data_converter)
+async def unsuccessful(scene: Scene) -> list[str]:
+    client = await scene.settled()
     fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW)
     return [f"{run.id} {run.status}" async for run in client.list_workflows() if run.status not in fine]
 
@@ -95,4 +95,4 @@ def test_a_deletion_loses_nothing_when_temporal_and_its_database_are_killed(
     assert not scene.sap.instances and not scene.sap.bindings and not scene.reported()
     result = asyncio.run(scene.result())
     assert (result.mode, result.removed.bindings, result.removed.instances) == (DeletionMode.HARD, 4, 4)
-    assert asyncio.run(unsuccessful(temporal)) == []
+    assert asyncio.run(unsuccessful(scene)) == []

@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from models.conditions import Reason
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
 from models.workflow_io import DeletionMode, ProvisionOutcome
-from tests.workflows.world import World, an_input, serving
+from tests.workflows.world import World, an_input, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 
@@ -142,10 +142,9 @@ async def flood(client: Client, workflow: Any, identity: str, task_queue: str, s
 
 async def longest_run(client: Client, identity: str) -> int:
     """Events in the longest of all runs under this id; all of them ended well."""
+    runs = await runs_of(client, identity)
     fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW)
-    lengths = []
-    async for execution in client.list_workflows(f"WorkflowId = '{identity}'"):
-        assert execution.status in fine
-        lengths.append(execution.history_length)
-    print(f"{len(lengths)} runs, the longest of {max(lengths)} events")
-    return max(lengths)
+    assert [run.status for run in runs if run.status not in fine] == []
+    longest = max(run.history_length for run in runs)
+    print(f"{len(runs)} runs, the longest of {longest} events")
+    return longest

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -200,6 +200,15 @@ async def serving(client: Client, world: World) -> AsyncIterator[str]:
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
     ):
         yield task_queue
+
+
+async def runs_of(client: Client, identity: str) -> list[WorkflowExecution]:
+    """All runs under an id, which have ended; the list of workflows learns that a moment after the last result."""
+    while True:
+        runs = [run async for run in client.list_workflows(f"WorkflowId = '{identity}'")]
+        if runs and WorkflowExecutionStatus.RUNNING not in {run.status for run in runs}:
+            return runs
+        await asyncio.sleep(0.05)
 
 
 def an_input(teardown: OperandTeardown = OperandTeardown.AUTO, **limits: Any) -> OperatorInput:
