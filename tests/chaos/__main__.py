@@ -89,19 +89,19 @@ def main() -> int:
     every, away = int(options.get("every", 1)), float(options.get("away", 60))
     ensure_all()
     began, report = time.monotonic(), Report()
-    for story in STORIES:
-        with stage(story) as scene:
+    with stage() as scene:
+        for story in STORIES:
             report.add("none", story.name, "", f"takes {scene.undisturbed(story).seconds:.1f} s in all")
             for name, faults in FAULTS.items():
                 one(scene, name, story, report, partial(scene.play, story, faults))
             crash_points(scene, story, report, every)
-        with stage(story, workers=3, triggers=2) as scene:
-            for name, killing in KILLED.items():
-                one(scene, name, story, report, partial(scene.play, story, meanwhile=killing))
-    with stage(PROVISION) as scene:
         for name, absence in ABSENCES.items():
             late = absence(scene, away)
             report.add(f"{name} for {away:.0f} s", "a CR made meanwhile", "Ready", f"after the return: {late}")
+    with stage(workers=3, triggers=2) as scene:
+        for story in STORIES:
+            for name, killing in KILLED.items():
+                one(scene, name, story, report, partial(scene.play, story, meanwhile=killing))
     for name, late in start_orders():
         report.add(name, PROVISION.name, "Ready", f"after the last was there: {late}")
     write(report, time.monotonic() - began)

@@ -44,6 +44,7 @@ class Stage:
         self.environment = environment
         self.scene = Scene(environment, sap)
         self._undisturbed: dict[str, Outcome] = {}
+        self._budget = 0.0
 
     def undisturbed(self, story: Story) -> Outcome:
         """The run that all others are compared with."""
@@ -61,6 +62,7 @@ class Stage:
         """Play a story: with faults, or killing the worker after so many writes, or doing something meanwhile."""
         proxy, worker = self.environment.proxy, self.environment.workers[0]
         proxy.clear()
+        self._grant(story.budget)
         story.prepare(self.scene)
         self.settle()
         proxy.clear()
@@ -94,6 +96,19 @@ class Stage:
         tidy(self.scene)
         self.settle()
         return outcome
+
+    def _grant(self, budget: float) -> None:
+        """Seconds for hard delete from now on: a setting, so processes begin anew where it changes."""
+        if budget == self._budget:
+            return
+        self._budget = budget
+        managers = self.environment.workers + self.environment.triggers
+        for manager in managers:
+            manager.stop()
+            manager.environment["BTP_HARD_DELETE_TIMEOUT"] = f"{budget:.0f}s"
+            manager.start()
+        for manager in managers:
+            manager.wait_ready()
 
     def _revive(self) -> None:
         for manager in self.environment.workers + self.environment.triggers:
@@ -148,8 +163,8 @@ class Stage:
 
 
 @contextmanager
-def stage(story: Story, workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
-    """An environment for one story, whose way to the API server can be disturbed."""
-    settings = {"BTP_HARD_DELETE_TIMEOUT": f"{story.budget:.0f}s", "BTP_READY_TIMEOUT": "90s"}
+def stage(workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
+    """An environment for stories, whose way to the API server can be disturbed."""
+    settings = {"BTP_READY_TIMEOUT": "90s"}
     with ServiceManager() as sap, Environment(settings, workers=workers, triggers=triggers, faults=True) as environment:
         yield Stage(environment, sap)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from urllib.error import HTTPError
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -15,7 +15,6 @@ from localcluster.client import CREDENTIALS, OPERATORS
 from localcluster.faults import Fault
 from models.operators import Operator, responsible
 from tests.chaos.stage import Stage, stage
-from tests.chaos.stories import PROVISION
 
 CROWD = 200
 NAMESPACES = ("kyma-system", "team-a", "team-b")
@@ -129,7 +128,7 @@ class Crowd(RuleBasedStateMachine):
 
 @pytest.fixture(scope="module")
 def crowded() -> Iterator[Stage]:
-    with stage(PROVISION, triggers=2) as started:
+    with stage(triggers=2) as started:
         yield started
 
 
@@ -141,10 +140,7 @@ def test_of_many_crs_exactly_one_is_ready_and_each_other_says_why_not(crowded: S
         settings=settings(
             max_examples=3,
             stateful_step_count=60,
-            deadline=None,
-            derandomize=True,
             phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
         ),
     )
     print(Crowd.done)

@@ -29,9 +29,16 @@ def story(request: pytest.FixtureRequest) -> Story:
 
 
 @pytest.fixture(scope="module")
-def scene(story: Story) -> Iterator[Stage]:
+def alone() -> Iterator[Stage]:
+    """One worker and one trigger."""
+    with stage() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Stage]:
     """Three workers and two triggers; a killed one is started again at once."""
-    with stage(story, workers=3, triggers=2) as started:
+    with stage(workers=3, triggers=2) as started:
         yield started
 
 
@@ -60,38 +67,39 @@ def test_two_workers_of_three_and_a_trigger_of_two_may_die(scene: Stage, story: 
     ends_as_undisturbed(scene, story, scene.play(story, meanwhile=killing))
 
 
-def test_a_worker_killed_right_after_a_write_and_budget_and_work_stay_what_they_are(scene: Stage, story: Story) -> None:
-    """Also: two triggers and three workers write nothing that one of each would not."""
-    write = {PROVISION.name: 8, HARD.name: 9, SOFT.name: 14}[story.name]
-    with stage(story) as alone:
-        outcome = alone.play(story, kill_after=write)
-        assert outcome.killed == 1
-        ends_as_undisturbed(alone, story, outcome)
-        assert sorted(_essential(scene.undisturbed(story))) == sorted(_essential(alone.undisturbed(story)))
+def test_two_triggers_and_three_workers_write_nothing_that_one_of_each_would_not(
+    scene: Stage, alone: Stage, story: Story
+) -> None:
+    assert sorted(_essential(scene.undisturbed(story))) == sorted(_essential(alone.undisturbed(story)))
 
 
 def _essential(outcome: Outcome) -> set[str]:
     return {path for path in outcome.writes if "/events" not in path}
 
 
-def test_the_budget_of_a_hard_delete_is_one_whatever_restarts() -> None:
+def test_a_worker_killed_right_after_a_write_and_budget_and_work_stay_what_they_are(alone: Stage, story: Story) -> None:
+    write = {PROVISION.name: 8, HARD.name: 9, SOFT.name: 14}[story.name]
+    outcome = alone.play(story, kill_after=write)
+    assert outcome.killed == 1
+    ends_as_undisturbed(alone, story, outcome)
+
+
+def test_the_budget_of_a_hard_delete_is_one_whatever_restarts(alone: Stage) -> None:
     """A restart that granted a fresh budget would add one for each kill."""
-    with stage(SOFT) as scene:
 
-        def kill_again_and_again(environment: Environment) -> None:
-            for _ in range(4):
-                time.sleep(BUDGET / 5)
-                for manager in environment.workers:
-                    assert manager.process is not None
-                    manager.process.kill()
-                    manager.start()
+    def kill_again_and_again(environment: Environment) -> None:
+        for _ in range(4):
+            time.sleep(BUDGET / 5)
+            for manager in environment.workers:
+                assert manager.process is not None
+                manager.process.kill()
+                manager.start()
 
-        outcome = scene.play(SOFT, meanwhile=kill_again_and_again)
-        ends_as_undisturbed(scene, SOFT, outcome)
-        assert outcome.seconds < BUDGET + 60  # the promise of the specification
+    outcome = alone.play(SOFT, meanwhile=kill_again_and_again)
+    ends_as_undisturbed(alone, SOFT, outcome)
+    assert outcome.seconds < BUDGET + 60  # the promise of the specification
 
 
-def test_what_changes_while_servers_are_away_takes_effect_after_their_return() -> None:
-    with stage(PROVISION) as scene:
-        for absence in ABSENCES.values():
-            absence(scene, 4)
+def test_what_changes_while_servers_are_away_takes_effect_after_their_return(alone: Stage) -> None:
+    for absence in ABSENCES.values():
+        absence(alone, 4)
