@@ -126,6 +126,8 @@ class ControlPlane:
         if self._controllers:
             for controller in self._controllers:
                 controller.stop()
+            # The next kwok would wait until the node's lease of the one before has run out.
+            self.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}")
             self._start_controllers()
 
     @property

@@ -11,7 +11,7 @@ import yaml
 
 from localcluster.binaries import binary
 from localcluster.postgresql import USER, PostgreSQL
-from localcluster.processes import Process, free_low_port, free_port, listens, wait_until
+from localcluster.processes import Process, free_port, listens, wait_until
 
 CLI: Final = Path(sys.executable).parent / "temporal"
 NAMESPACE: Final = "default"
@@ -79,7 +79,7 @@ class TemporalOnPostgreSQL(TemporalServer):
         super().__init__(folder, ui=False)
         self._database = database
         # Its PostgreSQL schema keeps ports of members in a smallint.
-        self._services = {name: (free_low_port(), free_low_port()) for name in SERVICES}
+        self._services = {name: (free_port(), free_port()) for name in SERVICES}
         self._port = self._services["frontend"][0]
 
     def set_up(self) -> None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -20,6 +21,10 @@ from localcluster.temporal import TemporalServer
 from models.operators import Operator, OperatorRef
 from runtime.connect import register_search_attributes
 from tests.cluster import remove_everything
+
+# The same examples in every run, and none fails because the machine was slow.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+settings.load_profile("repeatable")
 
 CHART = CHECKOUT / "chart" / "sap-btp-operator"
 

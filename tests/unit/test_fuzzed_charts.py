@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from activities.render import ChartRenderer, RenderError, prepare
@@ -54,7 +54,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
+@settings(max_examples=600)
 @given(st.lists(PIECES, max_size=8))
 def test_whatever_helm_prints_is_labelled_as_ours_or_refused(lines: list[str]) -> None:
     try:
@@ -80,7 +80,7 @@ def test_a_chart_with_any_value_renders_or_is_refused(tmp_path: Path) -> None:
     defaults = yaml.safe_load((CHART / "values.yaml").read_text())
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @settings(max_examples=60)
     @given(st.dictionaries(st.sampled_from(leaves(defaults)), VALUES, min_size=1, max_size=2))
     def check(changes: dict[tuple[str, ...], object]) -> None:
         values = yaml.safe_load((CHART / "values.yaml").read_text())
