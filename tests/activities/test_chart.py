@@ -1,20 +1,13 @@
-"""The activities of provisioning, one by one, against a real API server."""
+"""Applying the chart: only what differs, and what is refused by name. Against a real API server."""
 
-import asyncio
 import base64
 import shutil
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
-from activities.chart import ChartActivities
-from activities.readiness import ReadinessActivities
 from activities.render import ChartRenderer
-from activities.responsibility import ResponsibilityActivities
-from activities.status import StatusActivities
 from kube.answers import Object
 from kube.client import Kube
 from kube.resources import (
@@ -22,23 +15,19 @@ from kube.resources import (
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
-    DEPLOYMENTS,
-    EVENTS,
     NETWORK_POLICIES,
     PRIORITY_CLASSES,
     SECRETS,
-    SERVICES,
     VALIDATING_WEBHOOKS,
 )
 from kube.transport import REQUESTS
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
-from models.conditions import Reason, ready_condition
+from models.conditions import Reason
 from models.names import (
     CA_SECRET,
     DISABLE_NETWORK_POLICIES_ANNOTATION,
-    FINALIZER,
     KYMA_NAMESPACE,
     MANAGED_BY,
     MANAGED_BY_LABEL,
@@ -47,117 +36,14 @@ from models.names import (
     OPERAND_DEPLOYMENT,
     WEBHOOK_CERT_SECRET,
 )
-from models.operators import Operator, OperatorRef
-from models.workflow_io import Applied, ChartInput, Finding, ReadyInput, Standing, StatusInput
+from models.operators import OperatorRef
+from models.workflow_io import ChartInput
+from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
-from tests.conftest import CHART, Eventually
+from tests.conftest import CHART
 
 ROLE = "sap-btp-operator-manager-role"
 CONFIG = "sap-btp-operator-config"
-
-
-class Steps:
-    """The activities, called as a worker would."""
-
-    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
-        self.environment = ActivityEnvironment()
-        self.responsibility = ResponsibilityActivities(kube)
-        self.status = StatusActivities(kube)
-        self.chart = ChartActivities(kube, renderer)
-        self.readiness = ReadinessActivities(kube)
-
-    async def apply(self, ref: OperatorRef) -> Applied:
-        return await self.environment.run(self.chart.apply_chart, ChartInput(ref=ref))
-
-    async def wait_ready(self, ref: OperatorRef, seconds: float = 20) -> None:
-        await self.environment.run(self.readiness.wait_ready, ReadyInput(ref=ref, timeout=timedelta(seconds=seconds)))
-
-
-@pytest.fixture
-def steps(kube: Kube, renderer: ChartRenderer) -> Steps:
-    return Steps(kube, renderer)
-
-
-async def test_the_older_of_two_is_responsible_and_the_other_names_it(
-    steps: Steps, ref: OperatorRef, person: Person, credentials: dict[str, str]
-) -> None:
-    await asyncio.sleep(1.1)  # creation times have whole seconds
-    younger = Operator.from_object(person.create_operator("a-younger")).ref
-    assert (await steps.responsibility.assess(ref)).standing is Standing.RESPONSIBLE
-    spare = await steps.responsibility.assess(younger)
-    assert spare.standing is Standing.SPARE
-    assert spare.finding is not None and "kyma-system/btpoperator (since 2" in spare.finding.message
-    assert not await steps.responsibility.claim(younger)
-
-
-async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_finalizer(
-    steps: Steps, kube: Kube, person: Person
-) -> None:
-    for round_ in range(5):
-        made = [Operator.from_object(person.create_operator(f"{name}{round_}")).ref for name in "ba"]
-        results = await asyncio.gather(
-            *(steps.responsibility.claim(ref) for ref in made for _ in range(2)), return_exceptions=True
-        )
-        assert any(result is True for result in results)
-        operators = [Operator.from_object(obj) for obj in (await kube.list(BTP_OPERATORS)).items]
-        assert [operator.holds_finalizer for operator in operators].count(True) == 1
-        for operator in operators:
-            await kube.merge(
-                BTP_OPERATORS, operator.ref.name, operator.ref.namespace, {"metadata": {"finalizers": None}}
-            )
-            await kube.delete(BTP_OPERATORS, operator.ref.name, operator.ref.namespace)
-
-
-async def test_a_claim_that_was_decided_before_a_rival_came_does_not_hold(
-    steps: Steps, kube: Kube, person: Person, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    late = Operator.from_object(person.create_operator("b")).ref
-    seen_alone = await steps.responsibility._operators()
-    early = Operator.from_object(person.create_operator("a")).ref
-    operators = await steps.responsibility._operators()
-    if operators[0].created != operators[1].created:
-        pytest.skip("the clock moved on to the next second between the two")
-    assert await steps.responsibility.claim(early)
-
-    async def stale() -> list[Operator]:
-        return seen_alone
-
-    monkeypatch.setattr(steps.responsibility, "_operators", stale)
-    with pytest.raises(Exception, match="409"):
-        await steps.responsibility.claim(late)
-    assert FINALIZER not in ((await kube.get(BTP_OPERATORS, "b", KYMA_NAMESPACE))["metadata"].get("finalizers") or [])
-
-
-async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
-    steps: Steps, kube: Kube, ref: OperatorRef
-) -> None:
-    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": ["example.com/theirs"]}})
-    assert await steps.responsibility.claim(ref) and await steps.responsibility.claim(ref)
-    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
-    assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
-    await steps.responsibility.disclaim(ref)
-    await steps.responsibility.disclaim(ref)
-    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
-    assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
-
-
-async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
-    wanted = StatusInput(ref=ref, finding=Finding(reason=Reason.MISSING_SECRET, message="make one"))
-    assert await steps.status.set_status(wanted)
-    assert not await steps.status.set_status(wanted)
-    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
-    assert obj["status"]["state"] == "Error" and ready_condition(obj["status"])["message"] == "make one"
-    events = [event for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items if event["reason"] == "MissingSecret"]
-    assert [event["type"] for event in events] == ["Warning"]
-    assert events[0]["involvedObject"]["uid"] == ref.uid
-
-
-async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
-    steps: Steps, kube: Kube, ref: OperatorRef
-) -> None:
-    other = ref.model_copy(update={"uid": "another-life"})
-    assert not await steps.status.set_status(StatusInput(ref=other, finding=Finding(reason=Reason.INITIALIZED)))
-    assert "status" not in await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
 
 
 async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_sent(
@@ -331,45 +217,6 @@ async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_sec
     assert "does not render" in text and error.value.__cause__ is None
     for value in [*canaries.values(), *encoded(canaries).values()]:
         assert value not in text
-
-
-async def test_what_is_not_ready_is_named_until_it_is(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
-) -> None:
-    await steps.apply(ref)
-    await steps.wait_ready(ref)
-    stuck = {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}}}
-    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, stuck)
-    with pytest.raises(ApplicationError, match=OPERAND_DEPLOYMENT) as error:
-        await steps.wait_ready(ref, seconds=4)
-    assert "Unschedulable" in str(error.value) and not error.value.non_retryable
-    heal = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
-    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, heal)
-    await steps.wait_ready(ref)
-
-
-async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str], eventually: Eventually
-) -> None:
-    await steps.apply(ref)
-    await steps.wait_ready(ref)
-    name = "sap-btp-operator-validating-webhook-configuration"
-    configuration = await kube.get(VALIDATING_WEBHOOKS, name)
-    for hook in configuration["webhooks"]:
-        hook["clientConfig"]["caBundle"] = encoded({"x": "another"})["x"]
-    operations = [{"op": "replace", "path": "/webhooks", "value": configuration["webhooks"]}]
-    await kube.json_patch(VALIDATING_WEBHOOKS, name, None, operations)
-    survey = await steps.chart.survey(ChartInput(ref=ref))
-    assert survey.drifted == [f"ValidatingWebhookConfiguration {name}"]
-    assert "does not trust our CA: vservicebinding.kb.io, vserviceinstance.kb.io" in str(survey.unready)
-    await kube.merge(
-        SERVICES, "sap-btp-operator-webhook-service", KYMA_NAMESPACE, {"spec": {"selector": {"no": "pod"}}}
-    )
-
-    async def noticed() -> bool:
-        return "has no ready endpoint" in str((await steps.chart.survey(ChartInput(ref=ref))).unready)
-
-    await eventually(noticed)
 
 
 def writes_so_far() -> float:

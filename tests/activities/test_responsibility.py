@@ -1,0 +1,103 @@
+"""Which CR is responsible, and what is written on it, against a real API server."""
+
+import asyncio
+import time
+
+import pytest
+
+from kube.client import Kube
+from kube.resources import (
+    BTP_OPERATORS,
+    EVENTS,
+)
+from localcluster.client import Client as Person
+from models.conditions import Reason, ready_condition
+from models.names import (
+    FINALIZER,
+    KYMA_NAMESPACE,
+)
+from models.operators import Operator, OperatorRef
+from models.workflow_io import Finding, Standing, StatusInput
+from tests.activities.steps import Steps
+
+
+async def test_the_older_of_two_is_responsible_and_the_other_names_it(
+    steps: Steps, ref: OperatorRef, person: Person, credentials: dict[str, str]
+) -> None:
+    await asyncio.sleep(1.1)  # creation times have whole seconds
+    younger = Operator.from_object(person.create_operator("a-younger")).ref
+    assert (await steps.responsibility.assess(ref)).standing is Standing.RESPONSIBLE
+    spare = await steps.responsibility.assess(younger)
+    assert spare.standing is Standing.SPARE
+    assert spare.finding is not None and "kyma-system/btpoperator (since 2" in spare.finding.message
+    assert not await steps.responsibility.claim(younger)
+
+
+async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_finalizer(
+    steps: Steps, kube: Kube, person: Person
+) -> None:
+    for round_ in range(5):
+        made = [Operator.from_object(person.create_operator(f"{name}{round_}")).ref for name in "ba"]
+        results = await asyncio.gather(
+            *(steps.responsibility.claim(ref) for ref in made for _ in range(2)), return_exceptions=True
+        )
+        assert any(result is True for result in results)
+        operators = [Operator.from_object(obj) for obj in (await kube.list(BTP_OPERATORS)).items]
+        assert [operator.holds_finalizer for operator in operators].count(True) == 1
+        for operator in operators:
+            await kube.merge(
+                BTP_OPERATORS, operator.ref.name, operator.ref.namespace, {"metadata": {"finalizers": None}}
+            )
+            await kube.delete(BTP_OPERATORS, operator.ref.name, operator.ref.namespace)
+
+
+async def test_a_claim_that_was_decided_before_a_rival_came_does_not_hold(
+    steps: Steps, kube: Kube, person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.sleep(1 - time.time() % 1)  # both are made in one second
+    late = Operator.from_object(person.create_operator("b")).ref
+    seen_alone = await steps.responsibility._operators()
+    early = Operator.from_object(person.create_operator("a")).ref
+    operators = await steps.responsibility._operators()
+    assert operators[0].created == operators[1].created
+    assert await steps.responsibility.claim(early)
+
+    async def stale() -> list[Operator]:
+        return seen_alone
+
+    monkeypatch.setattr(steps.responsibility, "_operators", stale)
+    with pytest.raises(Exception, match="409"):
+        await steps.responsibility.claim(late)
+    assert FINALIZER not in ((await kube.get(BTP_OPERATORS, "b", KYMA_NAMESPACE))["metadata"].get("finalizers") or [])
+
+
+async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": ["example.com/theirs"]}})
+    assert await steps.responsibility.claim(ref) and await steps.responsibility.claim(ref)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
+    await steps.responsibility.disclaim(ref)
+    await steps.responsibility.disclaim(ref)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
+
+
+async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
+    wanted = StatusInput(ref=ref, finding=Finding(reason=Reason.MISSING_SECRET, message="make one"))
+    assert await steps.status.set_status(wanted)
+    assert not await steps.status.set_status(wanted)
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["status"]["state"] == "Error" and ready_condition(obj["status"])["message"] == "make one"
+    events = [event for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items if event["reason"] == "MissingSecret"]
+    assert [event["type"] for event in events] == ["Warning"]
+    assert events[0]["involvedObject"]["uid"] == ref.uid
+
+
+async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    other = ref.model_copy(update={"uid": "another-life"})
+    assert not await steps.status.set_status(StatusInput(ref=other, finding=Finding(reason=Reason.INITIALIZED)))
+    assert "status" not in await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
