@@ -12,8 +12,7 @@ import ssl
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -21,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcluster.binaries import binary
 from localcluster.processes import Process, answers, free_port, listens, own_folder, wait_until
+from localcluster.started import Started
 
 CHECKOUT: Final = Path(__file__).parent.parent
 STATE: Final = CHECKOUT / ".local"
@@ -30,7 +30,7 @@ NODE: Final = "local-node"
 CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"
 
 
-class ControlPlane:
+class ControlPlane(Started):
     """A Kubernetes API with everything behind it. `with ControlPlane() as cluster: cluster.kubeconfig()`."""
 
     def __init__(self, pod_delay: float = 0.0, audit: bool = False) -> None:
@@ -51,21 +51,7 @@ class ControlPlane:
     def url(self) -> str:
         return f"https://127.0.0.1:{self._port}"
 
-    def __enter__(self) -> Self:
-        try:
-            self._start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """End every process and remove every file."""
         self._stack.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
 from localcluster.processes import Process, answers, free_port, wait_until
+from localcluster.started import Started
 from localcluster.temporal import TemporalServer
 from models.names import KYMA_NAMESPACE
 
@@ -65,7 +65,7 @@ class Manager:
             self.process.stop()
 
 
-class Environment:
+class Environment(Started):
     """Everything together.
 
     `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
@@ -95,32 +95,24 @@ class Environment:
         self.workers = [self._manager("worker", number) for number in range(workers)]
         self.triggers = [self._manager("trigger", number) for number in range(triggers)]
 
-    def __enter__(self) -> Self:
-        try:
-            self._stack.enter_context(self.cluster)
-            if self._own_temporal:
-                self._stack.callback(self.temporal.stop)
-                self.temporal.start()
-            if self._faults:
-                self._stack.enter_context(self.proxy)
-            if self._deployed:
-                helm(self.cluster, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
-            for manager in self.workers + self.triggers:
-                manager.environment |= self._identity(manager)
-                self._stack.callback(manager.stop)
-                manager.start()
-            for manager in self.workers + self.triggers:
-                manager.wait_ready()
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
+    def _start(self) -> None:
+        self._stack.enter_context(self.cluster)
+        if self._own_temporal:
+            self._stack.callback(self.temporal.stop)
+            self.temporal.start()
+        if self._faults:
+            self._stack.enter_context(self.proxy)
+        if self._deployed:
+            helm(self.cluster, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+        for manager in self.workers + self.triggers:
+            manager.environment |= self._identity(manager)
+            self._stack.callback(manager.stop)
+            manager.start()
+        for manager in self.workers + self.triggers:
+            manager.wait_ready()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
-        self.cluster.close()
 
     def _identity(self, manager: Manager) -> dict[str, str]:
         via = self.proxy.url if self._faults else ""

@@ -8,19 +8,17 @@ import json
 import random
 import re
 import ssl
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import aiohttp
 from aiohttp import web
 from multidict import CIMultiDict
 
 from localcluster.controlplane import ControlPlane
-from localcluster.processes import free_port
+from localcluster.started import ThreadedServer
 
 HOP_BY_HOP: Final = {"host", "connection", "keep-alive", "transfer-encoding", "content-length", "content-encoding"}
 WRITES: Final = ("POST", "PUT", "PATCH", "DELETE")
@@ -83,12 +81,12 @@ class Fault:
         return True
 
 
-class FaultProxy:
-    """Runs in a thread of its own. `faults` may be changed at any time; `connections` counts those that are open."""
+class FaultProxy(ThreadedServer):
+    """`faults` may be changed at any time; `connections` counts those that are open."""
 
     def __init__(self, cluster: ControlPlane) -> None:
         self._cluster = cluster
-        self.port = free_port()
+        super().__init__("fault-proxy")
         self.faults: list[Fault] = []
         self.writes: list[str] = []
         """Method and path of every write that the API server has answered."""
@@ -100,27 +98,10 @@ class FaultProxy:
         """Watches that are open."""
         self._transports: set[asyncio.Transport] = set()
         self._lists: dict[str, list[bytes]] = {}
-        self._thread = threading.Thread(target=self._serve, daemon=True, name="fault-proxy")
-        self._up = threading.Event()
 
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Self:
-        self._loop = asyncio.new_event_loop()
-        self._thread.start()
-        if not self._up.wait(10):
-            raise RuntimeError("the fault proxy did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
 
     def add(self, fault: Fault) -> Fault:
         self.faults.append(fault)
@@ -138,13 +119,7 @@ class FaultProxy:
         for transport in list(self._transports):
             self._loop.call_soon_threadsafe(transport.abort)
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._up.set()
-        self._loop.run_forever()
-
-    async def _start(self) -> None:
+    async def _serve(self) -> None:
         certificate = self._cluster.certificate
         trust = ssl.create_default_context(cafile=str(certificate))
         self._session = aiohttp.ClientSession(

@@ -6,10 +6,10 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from localcluster.processes import Process, free_port, own_folder, wait_until
+from localcluster.started import Started
 
 USER: Final = "temporal"
 PLACES: Final = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin")
@@ -25,7 +25,7 @@ def programs() -> Path | None:
     return max(whole, key=_version, default=None)
 
 
-class PostgreSQL:
+class PostgreSQL(Started):
     """One server with an empty database cluster. `with PostgreSQL() as database: database.port`.
 
     It refuses to run as root. Started by root it gets another user, who must be able to reach its files: they lie in
@@ -42,25 +42,14 @@ class PostgreSQL:
         self.port = free_port()
         self._process: Process | None = None
 
-    def __enter__(self) -> Self:
-        try:
-            self._make()
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """End the server and remove its files."""
         if self._process:
             self._process.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> None:
+        self._make()
+        self.start()
 
     def start(self) -> None:
         """Start, or start again with the same data."""

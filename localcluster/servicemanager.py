@@ -5,26 +5,24 @@ refused with 400. Latency and refusals can be set while it runs.
 """
 
 import asyncio
-import threading
 import time
 import uuid
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import web
 
-from localcluster.processes import free_port
+from localcluster.started import ThreadedServer
 
 TOKEN: Final = "stand-in-token"
 BINDING_CREDENTIALS: Final = {"user": "stand-in-binding-user-Hb3", "password": "stand-in-binding-password-Wm2"}
 """Values that tests look for where they must not be; so are those of `credentials`."""
 
 
-class ServiceManager:
-    """Runs in a thread of its own, so that synchronous stories can use it too."""
+class ServiceManager(ThreadedServer):
+    """What there is in SAP, and what was asked of it."""
 
     def __init__(self) -> None:
-        self.port = free_port()
+        super().__init__("service-manager")
         self.instances: dict[str, dict[str, Any]] = {}
         self.bindings: dict[str, dict[str, Any]] = {}
         self.latency = 0.0
@@ -33,9 +31,6 @@ class ServiceManager:
         """Names of instances and bindings whose deletion the broker refuses."""
         self.refusals_for_bindings = 0
         """How often an instance was to be deleted that still had bindings."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._serve, daemon=True, name="service-manager")
-        self._up = threading.Event()
         self._runner: web.AppRunner | None = None
 
     @property
@@ -52,20 +47,6 @@ class ServiceManager:
             "cluster_id": "stand-in-cluster-Ty6",
         }
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        if not self._up.wait(10):
-            raise RuntimeError("the stand-in Service Manager did not start")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        asyncio.run_coroutine_threadsafe(self._cleanup(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
-
     def forget(self) -> None:
         """Start over with nothing in it."""
         self.instances.clear()
@@ -73,13 +54,7 @@ class ServiceManager:
         self.refused.clear()
         self.latency, self.refusals_for_bindings = 0.0, 0
 
-    def _serve(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._start())
-        self._up.set()
-        self._loop.run_forever()
-
-    async def _start(self) -> None:
+    async def _serve(self) -> None:
         app = web.Application()
         app.router.add_post("/oauth/token", self._token)
         for plural in ("service_instances", "service_bindings"):
