@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -22,8 +23,12 @@ LONGEST_PAUSE: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
-async def connect(runtime: Runtime, settings: Settings) -> Client:
-    """Connect to the Temporal service that the environment names; tried again until it answers.
+Preparation = Callable[[Client], Awaitable[None]]
+"""Something to be had in the namespace before a process can work. Idempotent."""
+
+
+async def connect(runtime: Runtime, settings: Settings, *prepare: Preparation) -> Client:
+    """Connect to the Temporal service that the environment names, and prepare it; tried again until all is done.
 
     Raises:
         SettingsError: the TEMPORAL_* settings or the profile cannot be used.
@@ -34,7 +39,8 @@ async def connect(runtime: Runtime, settings: Settings) -> Client:
     while True:
         try:
             client = await Client.connect(**config)
-            await register_search_attributes(client)
+            for each in (register_search_attributes, *prepare):
+                await each(client)
             log.info("connected to Temporal", address=config["target_host"], namespace=client.namespace)
             return client
         except (RuntimeError, RPCError) as error:

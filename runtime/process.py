@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 def run(name: str, kind: type[S], main: Callable[[S], Coroutine[Any, Any, None]]) -> int:
     """Run a process until it is told to stop; `main` is cancelled then and cleans up after itself.
 
-    Returns the exit status: 2 for a setting that cannot be used.
+    Returns the exit status: 2 for a setting that cannot be used, 1 for an end that nobody asked for.
     """
     if len(sys.argv) > 1:
         print(
@@ -32,6 +32,10 @@ def run(name: str, kind: type[S], main: Callable[[S], Coroutine[Any, Any, None]]
     except SettingsError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
+    except Exception:
+        # Temporal refuses for good, or a defect. Whoever started it starts it again; the log keeps its format.
+        log.critical("ended by an error", process=name, exc_info=True)
+        return 1
     log.info("stopped", process=name)
     return 0
 

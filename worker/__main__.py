@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client
@@ -42,8 +43,7 @@ async def main(settings: WorkerSettings) -> None:
 
     try:
         async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
-            client = await connect(sdk.runtime, settings)
-            await ensure_resync(client, settings)
+            client = await connect(sdk.runtime, settings, partial(ensure_resync, settings))
             async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
                 trouble.clear()
                 log.info("serving", task_queue=settings.task_queue, cluster=kube.host)

@@ -19,7 +19,7 @@ from models.workflow_io import ResyncInput
 from runtime.settings import Settings
 
 
-async def ensure_resync(client: Client, settings: Settings) -> None:
+async def ensure_resync(settings: Settings, client: Client) -> None:
     """Have the Schedule as the settings say. Idempotent; several workers may do it at once."""
     identity = schedule_id(settings.task_queue)
     schedule = Schedule(
