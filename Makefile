@@ -30,8 +30,8 @@ up: $(UV) ## start everything and keep it running
 down: $(UV) ## end what `make up` started
 	@$(RUN) python -m localcluster.up down
 
-# Most tests wait for servers most of the time. A file's tests share its servers and stay together.
-PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile
+# Tests wait for servers most of the time, so two files run at once. A file's tests share its servers, and stay together.
+PARALLEL := --numprocesses 2 --dist loadfile
 
 test: binaries ## every test, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
