@@ -101,6 +101,15 @@ class Scene:
         status = self.person.status(name)
         return status.message if status else ""
 
+    def says(self, reason: str, *words: str, seconds: float = 30) -> None:
+        """Wait until one look at the CR shows this reason with these words: the next one may show another try."""
+
+        def so() -> bool:
+            status = self.person.status("btpoperator")
+            return status is not None and status.reason == reason and all(word in status.message for word in words)
+
+        self.until(so, f"{reason} with {words}", seconds)
+
     def until(self, true: Callable[[], Any], what: str, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
         while not true():

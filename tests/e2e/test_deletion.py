@@ -162,8 +162,7 @@ async def test_a_finalizer_of_somebody_else_stays_is_named_and_once_it_is_gone_t
     body = {"metadata": {"finalizers": [OPERAND_FINALIZER, "example.com/theirs"]}}
     scene.environment.cluster.request("PATCH", instance, body, "application/merge-patch+json")
     scene.person.delete_operator("btpoperator")
-    scene.until(lambda: scene.reason() == "ResourceRemovalFailed", "the failure to be said", 60)
-    assert "ServiceInstance team-a/instance-0 (example.com/theirs)" in scene.message()
+    scene.says("ResourceRemovalFailed", "ServiceInstance team-a/instance-0 (example.com/theirs)", seconds=60)
     assert (scene.person.get(instance) or {})["metadata"]["finalizers"] == ["example.com/theirs"]
     body = {"metadata": {"finalizers": None}}  # type: ignore[dict-item]
     scene.environment.cluster.request("PATCH", instance, body, "application/merge-patch+json")
@@ -195,8 +194,7 @@ async def test_what_the_api_forbids_to_remove_is_named_and_once_allowed_the_dele
     scene.environment.cluster.request("POST", f"{policies}ybindings", binding)
     await asyncio.sleep(1)  # the API server takes a moment to know its policies
     scene.person.delete_operator("btpoperator")
-    scene.until(lambda: scene.reason() == "ResourceRemovalFailed", "the failure to be said")
-    assert "CustomResourceDefinition" in scene.message() and "crds stay" in scene.message()
+    scene.says("ResourceRemovalFailed", "CustomResourceDefinition", "crds stay")
     scene.person.delete(f"{policies}ybindings/keep-crds")
     scene.person.delete(f"{policies}ies/keep-crds")
     await asyncio.sleep(1)

@@ -106,9 +106,12 @@ def test_whatever_is_changed_of_ours_is_put_back_and_what_others_add_stays(
 def test_an_operand_that_loses_its_pods_takes_the_cr_out_of_ready_and_back(person: Person) -> None:
     for pod in (person.get(PODS) or {})["items"]:
         person.delete(f"{PODS}/{pod['metadata']['name']}")
-    until(lambda: state(person) != "Ready", "the CR to leave Ready")
-    status = person.status("btpoperator")
-    assert status is not None and "sap-btp-operator" in status.message
+
+    def said() -> bool:
+        status = person.status("btpoperator")
+        return status is not None and status.state != "Ready" and "sap-btp-operator" in status.message
+
+    until(said, "the CR to leave Ready and say why")
     until(lambda: state(person) == "Ready", "the CR to be Ready again")
 
 

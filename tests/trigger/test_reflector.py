@@ -130,7 +130,7 @@ async def test_what_was_deleted_and_changed_while_the_connection_was_away_is_fou
 ) -> None:
     await put(kube, "b", "1")
     async with follow() as following:
-        await following.until(lambda: following.reflector.synced)
+        await following.until(lambda: following.reflector.synced and proxy.watching)
         proxy.add(Fault(reset=True))
         proxy.hang_up()
         await following.until(lambda: not following.reflector.synced)
