@@ -21,6 +21,7 @@ from btpctl.standing import find, standings
 from kube.errors import KubeError
 from kube.resources import CONFIG_MAPS
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from runtime.process import leave
 from runtime.settings import SettingsError, WorkerSettings, read_settings
 
 T = TypeVar("T")
@@ -143,7 +144,9 @@ def _print(value: object) -> None:
 def main() -> int:
     """Returns the exit status: 2, with one sentence, when the command cannot be done."""
     try:
-        app(prog_name="btpctl")  # ends the process itself, also on a wrong option
+        app(prog_name="btpctl")
+    except SystemExit as end:  # its way to say how it went, also on a wrong option
+        return end.code if isinstance(end.code, int) else 1 if end.code else 0
     except (CommandError, SettingsError, KubeError) as error:
         sys.stderr.write(f"btpctl: {error}\n")
         return 2
@@ -151,4 +154,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

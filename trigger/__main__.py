@@ -1,7 +1,6 @@
 """Connects both ends and follows the cluster until it is told to stop."""
 
 import asyncio
-import sys
 
 import structlog
 from prometheus_client import REGISTRY
@@ -11,7 +10,7 @@ from kube.client import Kube
 from models.operators import OperatorRef
 from runtime.connect import connect
 from runtime.pages import pages
-from runtime.process import run
+from runtime.process import leave, run
 from runtime.settings import SettingsError, TriggerSettings
 from runtime.telemetry import SdkTelemetry
 from trigger.nudges import Nudges
@@ -59,4 +58,4 @@ async def main(settings: TriggerSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("trigger", TriggerSettings, main))
+    leave(run("trigger", TriggerSettings, main))

@@ -1,7 +1,6 @@
 """Builds every client once, wires activities and workflows, and serves the task queue until it is told to stop."""
 
 import asyncio
-import sys
 from datetime import timedelta
 from functools import partial
 
@@ -16,7 +15,7 @@ from activities.render import ChartRenderer
 from kube.client import Kube
 from runtime.connect import connect
 from runtime.pages import pages
-from runtime.process import run
+from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
 from worker.schedule import ensure_resync
@@ -91,4 +90,4 @@ def versioning(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
 
 
 if __name__ == "__main__":
-    sys.exit(run("worker", WorkerSettings, main))
+    leave(run("worker", WorkerSettings, main))
