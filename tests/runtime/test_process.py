@@ -2,14 +2,32 @@
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
+from localcluster.controlplane import CHECKOUT
 from runtime.process import run
 from runtime.settings import Settings, TriggerSettings
+
+GIVES_A_CONNECTION_UP = """
+import asyncio
+from temporalio.client import Client
+from runtime.process import leave
+
+async def main():
+    try:
+        async with asyncio.timeout(0.001):
+            await Client.connect("127.0.0.1:1")
+    except (TimeoutError, RuntimeError):
+        pass
+
+asyncio.run(main())
+leave(3)
+"""
 
 
 async def fails(settings: Settings) -> None:
@@ -52,3 +70,11 @@ def test_a_setting_that_cannot_be_used_is_one_sentence_and_status_2(
     assert run("trigger", TriggerSettings, ends) == 2
     said = "trigger: BTP_HARD_DELETE_TIMEOUT: 'soon' is not a duration such as 90s, 20m or 1h30m\n"
     assert capsys.readouterr().err == said
+
+
+def test_a_connection_that_was_given_up_disturbs_no_end() -> None:
+    """With an interpreter that is taken down, about every second one of these hangs or panics in the SDK's core."""
+    for _ in range(8):
+        command = [sys.executable, "-c", GIVES_A_CONNECTION_UP]
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=30, check=False)
+        assert (done.returncode, done.stderr) == (3, "")
