@@ -1,13 +1,15 @@
 """Deletes every ServiceBinding, then every ServiceInstance, through the operand and SAP Service Manager.
 
-Instances wait until the last binding is seen gone: Service Manager refuses an instance that still has bindings, and
-each refusal costs the operand a growing pause. One attempt watches for about a minute; the budget over all attempts is
-kept by the Temporal server.
+Instances wait until the operand is done with the last binding: Service Manager refuses an instance that still has
+bindings, and each refusal costs the operand a growing pause. Where the operand's finalizer is off and only somebody
+else's keeps an object, there is nothing to wait for: it is named, and the deletion goes on. One attempt watches for
+about a minute; the budget over all attempts is kept by the Temporal server.
 """
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
@@ -20,7 +22,7 @@ from kube.errors import Conflict, KubeError, NotFound, Refused
 from kube.reflector import Change, Reflector, Source
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
-from models.workflow_io import HardDeleteInput, Removed
+from models.workflow_io import HardDeleted, HardDeleteInput, Removed
 
 AT_ONCE: Final = 8
 ASK_AGAIN: Final = 5.0
@@ -38,13 +40,20 @@ class HardDeleteActivities:
         self._kube = kube
 
     @activity.defn
-    async def hard_delete(self, input: HardDeleteInput) -> Removed:
-        """Return what was seen to go, once none is left; fail, naming what is left, when an attempt is over."""
+    async def hard_delete(self, input: HardDeleteInput) -> HardDeleted:
+        """Return what was seen to go, once nothing is left for the operand to do.
+
+        Raises:
+            ApplicationError: the attempt is over, with what is left named; or RBAC forbids it for good.
+        """
         deadline = time.monotonic() + input.attempt.total_seconds()
         async with heartbeating() as progress:
-            for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-                await _Removal(self._kube, resource, progress, deadline).run()
-            return progress.removed
+            kept = [
+                named
+                for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES)
+                for named in await _Removal(self._kube, resource, progress, deadline).run()
+            ]
+            return HardDeleted(**progress.removed.model_dump(), kept=kept)
 
 
 class _Removal:
@@ -65,12 +74,12 @@ class _Removal:
         self._unreachable = False
         self._secrets: set[tuple[str, str, str]] = set()
 
-    async def run(self) -> None:
-        """Go on until none is left and their Secrets are gone too."""
+    async def run(self) -> list[str]:
+        """Go on until the operand is done with each and their Secrets are gone. Returns some of what others keep."""
         try:
             await self._kube.first_page(self._resource, 1)
         except NotFound:
-            return  # the CRD is not there, so nothing of its kind is
+            return []  # the CRD is not there, so nothing of its kind is
         except KubeError as error:
             _raise_if_forbidden(error, self._resource)
             raise
@@ -80,6 +89,7 @@ class _Removal:
                 while not await self._is_done():
                     self._progress.say(self._left())
                     await self._wait_for_change()
+                return list(islice(self._kept(), NAMED))
         except TimeoutError:
             raise still_waiting(self._left(), pause=0.1) from None
         finally:
@@ -101,7 +111,7 @@ class _Removal:
             self._asked.update({seen.uid: now for seen in due.values()})
             await self._ask(sorted({namespace for namespace, _ in due}))
         await self._look_at_secrets()
-        return not self._reflector.known and not self._secrets
+        return all(seen.kept_by for seen in self._reflector.known.values()) and not self._secrets
 
     async def _ask(self, namespaces: list[str]) -> None:
         """Ask for the deletion of everything in these namespaces, some at a time.
@@ -188,6 +198,11 @@ class _Removal:
             if change.before.secret:
                 self._secrets.add((namespace, change.before.secret, change.before.uid))
 
+    def _kept(self) -> Iterator[str]:
+        for (namespace, name), seen in self._reflector.known.items():
+            if seen.kept_by:
+                yield f"{self._resource.kind} {namespace}/{name} (kept by {seen.kept_by})"
+
     def _left(self) -> str:
         known = self._reflector.known
         names = ", ".join(f"{namespace}/{name}" for namespace, name in islice(known, NAMED))
@@ -196,6 +211,8 @@ class _Removal:
             text += f"; not accepted: {'; '.join(list(self._obstacles.values())[:NAMED])}"
         if said := next((seen.message for seen in known.values() if seen.message), ""):
             text += f"; last message: {said}"
+        if kept := ", ".join(islice(self._kept(), NAMED)):
+            text += f"; the operand is done with {kept}"
         if self._reflector.trouble:
             text += f"; {self._reflector.trouble}"
         return text

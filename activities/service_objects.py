@@ -13,6 +13,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from models.names import OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.workflow_io import Remaining
 
@@ -30,17 +31,31 @@ class ServiceObject:
     deleting: bool
     secret: str
     message: str
+    kept_by: str
+    """The finalizers of others that keep it although the operand is done with it; no request hastens these."""
 
     @classmethod
     def digest(cls, obj: Mapping[str, Any]) -> "ServiceObject":
         meta, spec = obj["metadata"], obj.get("spec") or {}
+        done = meta.get("deletionTimestamp") and not is_held(obj)
         bound = "serviceInstanceName" in spec
         return cls(
             uid=meta["uid"],
             deleting=bool(meta.get("deletionTimestamp")),
             secret=spec.get("secretName") or (meta["name"] if bound else ""),
             message=last_message(obj) if meta.get("deletionTimestamp") else "",
+            kept_by=", ".join(kept_by(obj)) if done else "",
         )
+
+
+def is_held(obj: Mapping[str, Any]) -> bool:
+    """Whether the operand's finalizer is on it."""
+    return OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or [])
+
+
+def kept_by(obj: Mapping[str, Any]) -> list[str]:
+    """Finalizers of others: not ours to take off."""
+    return [name for name in obj["metadata"].get("finalizers") or [] if name != OPERAND_FINALIZER]
 
 
 def last_message(obj: Mapping[str, Any]) -> str:
@@ -92,5 +107,9 @@ class ServiceObjectActivities:
             page = await self._kube.first_page(resource, NAMED)
         except NotFound:
             return 0, []  # the CRD is not there, so nothing of its kind is
-        names = [f"{resource.kind} {obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in page.items]
-        return len(page.items) + page.more, names
+        return len(page.items) + page.more, [_named(resource, obj) for obj in page.items]
+
+
+def _named(resource: Resource, obj: Object) -> str:
+    keepers = ServiceObject.digest(obj).kept_by
+    return f"{resource.named(obj)} (kept by {keepers})" if keepers else resource.named(obj)

@@ -14,7 +14,7 @@ from temporalio import activity
 
 from activities.abandoned import AbandonedReport
 from activities.progress import Progress, failure, heartbeating
-from activities.service_objects import last_message, remove_secret
+from activities.service_objects import is_held, kept_by, last_message, remove_secret
 from kube.answers import Object, Objects
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
@@ -57,7 +57,7 @@ class SoftDeleteActivities:
             while True:
                 held, before = 0, progress.removed
                 async for page, _ in self._kube.pages(resource):
-                    held += sum(_is_held(obj) for obj in page)
+                    held += sum(is_held(obj) for obj in page)
                     gone = await self._let_go_page(resource, page, report)
                     progress.removed += gone
                     progress.say(f"{progress.removed.bindings + progress.removed.instances} service objects let go")
@@ -72,7 +72,7 @@ class SoftDeleteActivities:
         A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
         Secrets go while their bindings still say which they are, and before the garbage collector has to look.
         """
-        if held := [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if _is_held(obj)]:
+        if held := [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if is_held(obj)]:
             await report.add(held)
         room = asyncio.Semaphore(AT_ONCE)
 
@@ -85,8 +85,8 @@ class SoftDeleteActivities:
         secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
         taken = await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
         done = [obj for obj, off in zip(page, taken, strict=True) if off]  # the others come again in the next list
-        ABANDONED.labels(resource.kind).inc(len([obj for obj in done if _is_held(obj)]))
-        gone = len([obj for obj in done if not _kept_by(obj)])
+        ABANDONED.labels(resource.kind).inc(len([obj for obj in done if is_held(obj)]))
+        gone = len([obj for obj in done if not kept_by(obj)])
         return Removed(**{"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets})
 
     async def _take_off(self, resource: Resource, obj: Object) -> bool:
@@ -94,7 +94,7 @@ class SoftDeleteActivities:
 
         False if somebody changed the object in between: it has to be read again.
         """
-        if not _is_held(obj):
+        if not is_held(obj):
             return True
         meta = obj["metadata"]
         path = f"/metadata/finalizers/{meta['finalizers'].index(OPERAND_FINALIZER)}"
@@ -124,7 +124,7 @@ class SoftDeleteActivities:
         """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer."""
         meta, spec = obj["metadata"], obj.get("spec") or {}
         if resource is SERVICE_BINDINGS:
-            if _kept_by(obj):
+            if kept_by(obj):
                 return 0  # the binding stays, and its Secret with it
             name = spec.get("secretName") or meta["name"]
             return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
@@ -132,15 +132,6 @@ class SoftDeleteActivities:
             for name in _parameter_secrets(spec):
                 await self._release_parameters(name, meta["namespace"])
         return 0
-
-
-def _is_held(obj: Mapping[str, Any]) -> bool:
-    return OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or [])
-
-
-def _kept_by(obj: Mapping[str, Any]) -> list[str]:
-    """Finalizers of others: not ours to take off."""
-    return [name for name in obj["metadata"].get("finalizers") or [] if name != OPERAND_FINALIZER]
 
 
 def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
@@ -151,7 +142,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         name=meta["name"],
         sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or ""),
         broker_message=last_message(obj),
-        kept_by=_kept_by(obj),
+        kept_by=kept_by(obj),
     )
 
 

@@ -50,6 +50,13 @@ class Removed(BaseModel):
         return Removed(**{field: max(getattr(self, field), getattr(other, field)) for field in Removed.model_fields})
 
 
+class HardDeleted(Removed):
+    """What hard delete removed, and what the operand is done with although it still stands."""
+
+    kept: list[str] = []
+    """A few of the objects that only finalizers of others keep, each with these finalizers."""
+
+
 class SoFar(BaseModel):
     """What one run hands to the next when its history has grown long. Deadlines stay where they are."""
 

@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
         DeletionMode,
         DeprovisionResult,
         Finding,
+        HardDeleted,
         HardDeleteInput,
         OperandTeardown,
         OperatorInput,
@@ -61,6 +62,7 @@ class DeprovisionWorkflow:
         self._hard_delete_ends = input.so_far.hard_delete_ends
         self._removed = input.so_far.removed
         self._found = input.so_far.found
+        self._kept: list[str] = []
         self._abandoned = SoftDeleteResult()
         self._gave_up = ""
         self._operand_gone = False
@@ -158,7 +160,7 @@ class DeprovisionWorkflow:
         return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
 
     async def _hard_delete(self, ends: datetime) -> bool:
-        """True when every service object is seen gone; False when it gave up, with the reason kept."""
+        """True when the operand is done with every service object; False when it gave up, with the reason kept."""
         self._hard_deleting = True
         telling = asyncio.create_task(self._tell_progress(ends))
         all_gone = await self._all_gone(ends)
@@ -166,6 +168,9 @@ class DeprovisionWorkflow:
         await stop(telling)
         if all_gone is None:
             self._go_on_as_new()
+        if self._kept:
+            self._hard_delete_ends = None  # the operand is done: soft delete would change nothing
+            await self._say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._kept)}")
         return all_gone
 
     async def _all_gone(self, ends: datetime) -> bool | None:
@@ -196,7 +201,9 @@ class DeprovisionWorkflow:
         if not deleting.done():
             await stop(deleting)
             return False
-        self._removed += await deleting
+        done = await deleting
+        self._removed += done
+        self._kept = done.kept
         return True
 
     def _go_on_as_new(self) -> NoReturn:
@@ -205,7 +212,7 @@ class DeprovisionWorkflow:
         )
         workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
 
-    def _start_hard_delete(self, left: timedelta) -> workflow.ActivityHandle[Removed]:
+    def _start_hard_delete(self, left: timedelta) -> workflow.ActivityHandle[HardDeleted]:
         return workflow.start_activity_method(
             HardDeleteActivities.hard_delete,
             HardDeleteInput(ref=self._ref),

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.hard_delete import HardDeleteActivities
-from activities.service_objects import ServiceObjectActivities
+from activities.service_objects import ServiceObjectActivities, is_held
 from activities.soft_delete import SoftDeleteActivities
 from activities.teardown import TeardownActivities
 from kube.answers import Object
@@ -67,7 +67,7 @@ async def operand(kube: Kube, service_kinds: None) -> AsyncIterator[None]:
 
     async def let_go(resource: Resource, meta: Object) -> None:
         async with room:
-            if resource is SERVICE_INSTANCES and (await kube.first_page(SERVICE_BINDINGS, 1)).items:
+            if resource is SERVICE_INSTANCES and any(map(is_held, (await kube.first_page(SERVICE_BINDINGS, 3)).items)):
                 too_early.append(meta["name"])
             await kube.merge(resource, meta["name"], meta["namespace"], {"metadata": {"finalizers": None}})
 
@@ -141,6 +141,24 @@ async def test_what_is_left_when_an_attempt_ends_is_counted_and_named(kube: Kube
         await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, attempt)
     assert not error.value.non_retryable
     assert (await ServiceObjectActivities(kube).remaining(REF)).instances == 6
+
+
+async def test_what_only_a_finalizer_of_somebody_else_keeps_is_named_and_not_waited_for(
+    kube: Kube, operand: None
+) -> None:
+    await seed(kube, 1, 2)
+    theirs = {"metadata": {"finalizers": ["example.com/theirs"]}}
+    await kube.merge(SERVICE_BINDINGS, "b0", "many-0", theirs)
+    await kube.merge(SERVICE_INSTANCES, "i0", "many-0", theirs)
+    await kube.delete(SERVICE_BINDINGS, "b0", "many-0")
+    removed = await ActivityEnvironment().run(HardDeleteActivities(kube).hard_delete, HARD)
+    assert (removed.bindings, removed.instances) == (1, 1)
+    assert removed.kept == [
+        "ServiceBinding many-0/b0 (kept by example.com/theirs)",
+        "ServiceInstance many-0/i0 (kept by example.com/theirs)",
+    ]
+    remaining = await ServiceObjectActivities(kube).remaining(REF)
+    assert (remaining.bindings, remaining.instances, remaining.some) == (1, 1, removed.kept)
 
 
 async def test_an_object_made_while_the_deletion_runs_is_deleted_too(kube: Kube, operand: None) -> None:

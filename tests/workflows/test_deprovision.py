@@ -57,6 +57,15 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     assert Reason.SOFT_DELETING not in world.reasons
 
 
+async def test_what_others_keep_is_said_once_the_operand_is_done_and_no_soft_delete_is_announced(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=1, kept=["ServiceInstance ns/a (kept by example.com/theirs)"])
+    result = await run(skipping, world)
+    assert world.messages[-1] == "the operand is done; left: ServiceInstance ns/a (kept by example.com/theirs)"
+    assert result.mode is DeletionMode.HARD and Reason.SOFT_DELETING not in world.reasons
+
+
 async def test_the_result_counts_also_what_went_while_nobody_looked(skipping: WorkflowEnvironment) -> None:
     result = await run(skipping, World(instances=3, count_is_lost=True))
     assert (result.mode, result.removed.instances) == (DeletionMode.HARD, 3)

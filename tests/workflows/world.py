@@ -22,6 +22,7 @@ from models.workflow_io import (
     Applied,
     Assessment,
     ChartInput,
+    HardDeleted,
     HardDeleteInput,
     Limits,
     OperandTeardown,
@@ -70,6 +71,8 @@ class World:
     """Why soft delete was begun."""
     hard_deleting: asyncio.Event = field(default_factory=asyncio.Event)
     let_hard_delete_end: asyncio.Event | None = None
+    kept: list[str] = field(default_factory=list)
+    """Objects that only finalizers of others keep."""
 
     @activity.defn
     async def assess(self, ref: OperatorRef) -> Assessment:
@@ -133,7 +136,7 @@ class World:
         return Remaining(instances=self.instances, some=["ServiceInstance ns/a"] if self.instances else [])
 
     @activity.defn
-    async def hard_delete(self, input: HardDeleteInput) -> Removed:
+    async def hard_delete(self, input: HardDeleteInput) -> HardDeleted:
         self.diary.append("hard delete")
         self.hard_deleting.set()
         while self.let_hard_delete_end and not self.let_hard_delete_end.is_set():
@@ -144,7 +147,7 @@ class World:
         if not self.instances_go:
             raise still_waiting(f"{self.instances} ServiceInstances left: ns/a", pause=60)
         gone, self.instances = self.instances, 0
-        return Removed(instances=0 if self.count_is_lost else gone)
+        return HardDeleted(instances=0 if self.count_is_lost else gone, kept=self.kept)
 
     @activity.defn
     async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
