@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 import ssl
+import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcluster.binaries import binary
-from localcluster.processes import Process, answers, free_port, listens, own_folder, wait_until
+from localcluster.processes import Process, free_port, listens, own_folder, probe, wait_until
 from localcluster.started import Started
 
 CHECKOUT: Final = Path(__file__).parent.parent
@@ -83,8 +84,12 @@ class ControlPlane(Started):
             data=json.dumps(body).encode() if body is not None else None,
             headers={"Authorization": f"Bearer {self._tokens['admin']}", "Content-Type": content_type},
         )
-        with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            with refusal:  # it holds the connection
+                raise
 
     def service_account(self, namespace: str, name: str, via: str = "") -> Path:
         """A kubeconfig file with a token of that ServiceAccount (TokenRequest API)."""
@@ -138,7 +143,7 @@ class ControlPlane(Started):
             ],
         )
         self._write_keys()
-        wait_until(lambda: answers(f"{urls}/health"), "etcd to be healthy", etcd)
+        wait_until(lambda: probe(f"{urls}/health")[0] == 200, "etcd to be healthy", etcd)
         self.start_apiserver()
         self._set_up_cluster()
         self._start_controllers()

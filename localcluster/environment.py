@@ -14,7 +14,7 @@ from typing import Final
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
-from localcluster.processes import Process, answers, free_port, wait_until
+from localcluster.processes import Process, free_port, probe, wait_until
 from localcluster.started import Started
 from localcluster.temporal import TemporalServer
 from models.names import KYMA_NAMESPACE
@@ -57,8 +57,12 @@ class Manager:
         command = [sys.executable, "-m", self.module]
         self.process = Process(self.name, command, self._folder, self.environment)
 
+    def readiness(self) -> tuple[int, str]:
+        """What /readyz says: status and body."""
+        return probe(f"http://127.0.0.1:{self.health}/readyz")
+
     def wait_ready(self) -> None:
-        wait_until(lambda: answers(f"http://127.0.0.1:{self.health}/readyz"), f"{self.name} to be ready", self.process)
+        wait_until(lambda: self.readiness()[0] == 200, f"{self.name} to be ready", self.process)
 
     def stop(self) -> None:
         if self.process:

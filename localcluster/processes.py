@@ -130,11 +130,16 @@ def alive(pid: int) -> bool:
     return True
 
 
-def answers(url: str) -> bool:
-    """Whether a GET of this URL is answered with 200."""
-    with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2) as response:
-        return bool(response.status == 200)
-    return False
+def probe(url: str) -> tuple[int, str]:
+    """Status and body of a GET; 0 and the reason where nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, refusal.read().decode()
+    except OSError as error:
+        return 0, str(error)
 
 
 def listens(port: int) -> bool:

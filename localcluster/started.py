@@ -1,6 +1,8 @@
 """The frames of everything here that is started: for the length of a `with` block, and on a thread of its own."""
 
 import asyncio
+import contextlib
+import selectors
 import threading
 from abc import ABC, abstractmethod
 from typing import Self
@@ -40,18 +42,28 @@ class ThreadedServer(Started):
         self._up = threading.Event()
 
     def _start(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._selector = selectors.DefaultSelector()
+        self._loop = asyncio.SelectorEventLoop(self._selector)
         self._thread.start()
         if not self._up.wait(10):
             raise RuntimeError(f"{self._thread.name} did not start")
 
     def close(self) -> None:
         if self._up.is_set():
-            asyncio.run_coroutine_threadsafe(self._cleanup(), self._loop).result(10)
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
         if self._thread.ident is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)
             self._loop.close()
+
+    async def _end(self) -> None:
+        """TLS says goodbye, which takes a round trip: a loop that ends before it leaks the connection."""
+        await self._cleanup()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                while len(self._selector.get_map()) > 1:  # the one is the loop's own
+                    await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # their last callbacks
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

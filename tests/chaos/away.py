@@ -1,8 +1,6 @@
 """Servers that are away for a while, and processes that start before what they need."""
 
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -32,15 +30,6 @@ class Late:
         return f"{self.seen:.1f} until acted upon, {self.ready:.1f} until Ready"
 
 
-def probe(manager: Manager) -> tuple[int, str]:
-    """What /readyz answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{manager.health}/readyz", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
 def lines(manager: Manager) -> int:
     assert manager.process is not None
     return len(manager.process.log.read_text().splitlines())
@@ -53,9 +42,9 @@ def temporal_away(stage: Stage, seconds: float) -> Late:
     before = {manager: lines(manager) for manager in (trigger, environment.workers[0])}
     environment.temporal.stop()
     stage.scene.person.create_operator("btpoperator")
-    wait_until(lambda: probe(trigger)[0] == 503, "the trigger to say that nudges cannot be delivered")
+    wait_until(lambda: trigger.readiness()[0] == 503, "the trigger to say that nudges cannot be delivered")
     time.sleep(seconds)
-    assert probe(trigger)[0] == 503
+    assert trigger.readiness()[0] == 503
     for manager, count in before.items():
         assert lines(manager) - count <= NOISE, manager.process and manager.process.tail()
     environment.temporal.start()
@@ -69,7 +58,7 @@ def api_server_away(stage: Stage, seconds: float) -> Late:
     before = [lines(manager) for manager in (trigger, environment.workers[0])]
     stage.scene.person.create_operator("btpoperator")
     environment.cluster.stop_apiserver()
-    wait_until(lambda: "not following" in probe(trigger)[1], "the trigger to say that it follows nothing")
+    wait_until(lambda: "not following" in trigger.readiness()[1], "the trigger to say that it follows nothing")
     time.sleep(seconds)
     for manager, count in zip((trigger, environment.workers[0]), before, strict=True):
         # The trigger follows some twenty kinds, each with a line of its own.
@@ -93,7 +82,7 @@ def both_away(stage: Stage, seconds: float) -> Late:
 def _until_ready(stage: Stage) -> Late:
     late = _late(stage.scene.person)
     for manager in (*stage.environment.workers, *stage.environment.triggers):
-        wait_until(lambda manager=manager: probe(manager)[0] == 200, f"{manager.name} to be ready")  # type: ignore[misc]
+        wait_until(lambda manager=manager: manager.readiness()[0] == 200, f"{manager.name} to be ready")  # type: ignore[misc]
     tidy(stage.scene)
     return late
 
@@ -117,7 +106,7 @@ def start_orders() -> Iterator[tuple[str, Late]]:
                 manager.start()
             time.sleep(3)
             for manager in environment.triggers:
-                assert probe(manager)[0] == 503
+                assert manager.readiness()[0] == 503
             environment.temporal.start() if first == "temporal" else environment.cluster.start_apiserver()
             yield name, _first_ready(environment.cluster)
 
