@@ -31,6 +31,7 @@ def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_que
         status.warn,
         chart.survey,
         chart.apply_chart,
+        chart.restore_operand,
         ReadinessActivities(kube).wait_ready,
         ServiceObjectActivities(kube).remaining,
         HardDeleteActivities(kube).hard_delete,

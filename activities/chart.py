@@ -1,38 +1,31 @@
 """Puts the operand's chart into the cluster: only what differs, in an order that stands up by itself."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any, Final
 
 from temporalio import activity
 
 from activities.certificates import certificates_are_usable, ensure_certificates
-from activities.managed import is_labelled, managed, written_by_us
+from activities.comparison import Comparison, Item, Surplus, not_ready
+from activities.managed import is_labelled
 from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
-from activities.render import ChartRenderer, RenderError
-from activities.secret import Credentials, read_credentials
+from activities.render import ChartRenderer
+from activities.secret import Credentials, installed_credentials, read_credentials
+from activities.service_objects import is_operand_needed
 from kube.answers import Object
 from kube.client import Kube
 from kube.drift import drifted
 from kube.errors import KubeError
-from kube.readiness import has_ready_endpoint, unready, untrusted_webhooks
+from kube.readiness import has_ready_endpoint
 from kube.resources import (
     APPLY_WAVES,
-    BTP_OPERATORS,
-    CHART_KINDS,
     CONFIG_MAPS,
-    CUSTOM_RESOURCE_DEFINITIONS,
     ENDPOINT_SLICES,
-    MUTATING_WEBHOOKS,
     PRIORITY_CLASSES,
     SECRETS,
-    VALIDATING_WEBHOOKS,
-    Resource,
-    chart_kind,
 )
 from models.conditions import Reason
 from models.names import (
-    DISABLE_NETWORK_POLICIES_ANNOTATION,
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
@@ -43,23 +36,6 @@ from models.workflow_io import Applied, ChartInput, Finding, Survey
 
 AT_ONCE: Final = 8
 """Objects applied side by side."""
-PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
-"""Kinds of which surplus objects are removed: not CRDs, which would take users' objects along, and no Secrets."""
-Surplus = list[tuple[Resource, Object]]
-"""Objects of ours that the chart no longer renders."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One object as rendered, and as it is."""
-
-    resource: Resource
-    wanted: Object
-    live: Object | None
-
-    @property
-    def name(self) -> str:
-        return self.resource.named(self.wanted)
 
 
 class ChartActivities:
@@ -68,6 +44,7 @@ class ChartActivities:
     def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
         self._kube = kube
         self._renderer = renderer
+        self._comparison = Comparison(kube, renderer)
 
     @activity.defn
     async def survey(self, input: ChartInput) -> Survey:
@@ -76,79 +53,61 @@ class ChartActivities:
         if ca is None:
             return Survey(drifted=["the webhook certificates"])
         (items, surplus), slices = await asyncio.gather(
-            self._items(input.ref, credentials, ca), webhook_endpoints(self._kube)
+            self._comparison.items(input.ref, credentials, ca), webhook_endpoints(self._kube)
         )
         return Survey(
             drifted=[
                 *(item.name for item in items if drifted(item.wanted, item.live)),
                 *(f"{resource.named(obj)}, which is no longer part of the chart" for resource, obj in surplus),
             ],
-            unready=[*_unready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])],
+            unready=[*not_ready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])],
         )
 
     @activity.defn
     async def apply_chart(self, input: ChartInput) -> Applied:
         """Have every chart object in the cluster as rendered; what is so already is not sent."""
         async with heartbeating() as progress:
-            credentials = await self._credentials()
-            progress.say("certificates")
-            try:
-                ca = await ensure_certificates(self._kube)
-            except KubeError as error:
-                raise failure(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
-            progress.say("rendering")
-            items, surplus = await self._items(input.ref, credentials, ca)
-            await self._check_priority_classes(items)
-            written = await self._apply(items, credentials, progress)
-            await self._forget_moved_credentials(items, credentials)
-            return Applied(
-                chart_version=self._renderer.version,
-                written=written,
-                pruned=await self._prune(surplus),
-                unchanged=len(items) - len(written),
-            )
+            return await self._install(input.ref, await self._credentials(), progress)
+
+    @activity.defn
+    async def restore_operand(self, input: ChartInput) -> Applied:
+        """For a deletion: have the chart as rendered while anything waits for the operand, which alone can delete it.
+
+        What Secret sap-btp-manager no longer says is taken from what was installed.
+        """
+        async with heartbeating() as progress:
+            if not await is_operand_needed(self._kube):
+                return Applied(chart_version=self._renderer.version)
+            credentials = await read_credentials(self._kube)
+            if isinstance(credentials, Finding):
+                said, credentials = credentials, await installed_credentials(self._kube)
+                if isinstance(credentials, Finding):
+                    raise permanent(said.reason, f"{said.message}; and the operand's own: {credentials.message}")
+            return await self._install(input.ref, credentials, progress)
+
+    async def _install(self, ref: OperatorRef, credentials: Credentials, progress: Progress) -> Applied:
+        progress.say("certificates")
+        try:
+            ca = await ensure_certificates(self._kube)
+        except KubeError as error:
+            raise failure(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
+        progress.say("rendering")
+        items, surplus = await self._comparison.items(ref, credentials, ca)
+        await self._check_priority_classes(items)
+        written = await self._apply(items, credentials, progress)
+        await self._forget_moved_credentials(items, credentials)
+        return Applied(
+            chart_version=self._renderer.version,
+            written=written,
+            pruned=await self._prune(surplus),
+            unchanged=len(items) - len(written),
+        )
 
     async def _credentials(self) -> Credentials:
         answer = await read_credentials(self._kube)
         if isinstance(answer, Finding):
             raise permanent(answer.reason, answer.message)
         return answer
-
-    async def _items(self, ref: OperatorRef, credentials: Credentials, ca: str) -> tuple[list[Item], Surplus]:
-        """The rendered objects beside the live ones, and what was rendered once and is not any more.
-
-        One list per kind and namespace instead of one get per object.
-        """
-        values = credentials.values()
-        values["manager"]["webhook"] = {"caBundle": ca}
-        if await self._wants_no_network_policies(ref):
-            values["manager"]["network_policies"] = {"enabled": False}
-        try:
-            objects = await self._renderer.render(values)
-        except RenderError as error:
-            raise permanent(
-                Reason.PREPARING_INSTALL_INFO_FAILED,
-                f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
-            ) from None  # the chained original would carry what was scrubbed
-        kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
-        kinds |= {(resource, KYMA_NAMESPACE if resource.namespaced else None) for resource in PRUNED}
-        lists = await asyncio.gather(*(managed(self._kube, resource, namespace) for resource, namespace in kinds))
-        live = {
-            (resource, namespace, obj["metadata"]["name"]): obj
-            for (resource, namespace), listing in zip(kinds, lists, strict=True)
-            for obj in listing
-        }
-        items = [
-            Item(kind, obj, live.pop((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"]), None))
-            for obj in objects
-            for kind in (chart_kind(obj),)
-        ]
-        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(obj)]
-
-    async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:
-        found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)
-        annotations = ((found or {}).get("metadata") or {}).get("annotations") or {}
-        return str(annotations.get(DISABLE_NETWORK_POLICIES_ANNOTATION, "")).lower() == "true"
 
     async def _prune(self, surplus: Surplus) -> list[str]:
         """Remove what an earlier chart, or another setting, rendered: last, when what replaces it is there."""
@@ -230,24 +189,6 @@ async def webhook_endpoints(kube: Kube) -> list[Object]:
     """The EndpointSlices behind the operand's webhook Service."""
     selector = f"kubernetes.io/service-name={OPERAND_WEBHOOK_SERVICE}"
     return (await kube.list(ENDPOINT_SLICES, KYMA_NAMESPACE, labels=selector)).items
-
-
-def _unready(items: list[Item], ca: str) -> list[str]:
-    found = []
-    for item in items:
-        if item.live is None:
-            continue  # drift, and named as such
-        trouble = unready(item.resource, item.live)
-        if not trouble and item.resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-            trouble = untrusted_webhooks(item.live, ca)
-        if trouble:
-            found.append(f"{item.name} {trouble}")
-    return found
-
-
-def _is_surplus(obj: Object) -> bool:
-    """Whether an object that is not rendered any more has to be removed: not if it is being removed already."""
-    return written_by_us(obj) and not obj["metadata"].get("deletionTimestamp")
 
 
 def _pod_spec(obj: Object) -> dict[str, Any]:

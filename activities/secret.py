@@ -1,15 +1,19 @@
 """Reads Secret `sap-btp-manager`. Its values stay in the activity that called: only verdicts travel."""
 
 import base64
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 from kube.answers import Object
 from kube.client import Kube
-from kube.resources import NAMESPACES, SECRETS
+from kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS
 from models.conditions import Reason
 from models.credentials import CREDENTIALS_NAMESPACE_KEY, text_values, verdict
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_CONFIG, OPERAND_CREDENTIALS_SECRET
 from models.workflow_io import Finding
+
+_OF_THE_CHART: Final = ("tokenurlsuffix",)
+"""What the chart adds to the operand's Secret by itself."""
 
 
 class Credentials:
@@ -51,6 +55,25 @@ async def read_credentials(kube: Kube) -> Credentials | Finding:
         return Finding(reason=finding[0], message=finding[1])
     assert secret is not None
     return Credentials(secret)
+
+
+async def installed_credentials(kube: Kube) -> Credentials | Finding:
+    """What the operand runs with, put together as if it stood in Secret sap-btp-manager; or why that is not enough."""
+    config = await operand_config(kube)
+    namespace = config.get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
+    secret = await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, namespace)
+    data = {key: value for key, value in ((secret or {}).get("data") or {}).items() if key not in _OF_THE_CHART}
+    for key, text in (("cluster_id", config.get("CLUSTER_ID")), (CREDENTIALS_NAMESPACE_KEY, namespace)):
+        data |= {key: base64.b64encode(text.encode()).decode()} if text else {}
+    if finding := verdict({"data": data}, f"{namespace}/{OPERAND_CREDENTIALS_SECRET}"):
+        return Finding(reason=finding[0], message=finding[1])
+    return Credentials({"data": data})
+
+
+async def operand_config(kube: Kube) -> Mapping[str, str]:
+    """What the installed operand was told: no secrets."""
+    found = await kube.find(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
+    return (found or {}).get("data") or {}
 
 
 async def _namespace_trouble(kube: Kube) -> Finding | None:

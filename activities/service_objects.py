@@ -1,6 +1,7 @@
 """ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from temporalio import activity
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
-from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
-from models.names import OPERAND_FINALIZER
+from kube.readiness import unready
+from kube.resources import DEPLOYMENTS, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from models.names import KYMA_NAMESPACE, OPERAND_DEPLOYMENT, OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.workflow_io import Remaining
 
@@ -72,6 +74,16 @@ def is_controlled_by(obj: Object, uid: str) -> bool:
     return any(owner.get("uid") == uid and owner.get("controller") for owner in owners)
 
 
+async def is_operand_needed(kube: Kube) -> bool:
+    """Whether any service object still has to be deleted by the operand."""
+    for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
+        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
+            async for page, _ in kube.pages(resource, metadata_only=True):
+                if any(is_held(obj) or not obj["metadata"].get("deletionTimestamp") for obj in page):
+                    return True
+    return False
+
+
 async def remove_secret(kube: Kube, namespace: str, name: str, binding_uid: str) -> bool:
     """Delete a gone binding's Secret if it was the binding's; another Secret of that name is left alone."""
     # Its values are nobody's business here.
@@ -94,13 +106,21 @@ class ServiceObjectActivities:
 
     @activity.defn
     async def remaining(self, ref: OperatorRef) -> Remaining:
-        """How many service objects the cluster has. Two small requests, however many there are."""
-        (bindings, some), (instances, more) = await asyncio.gather(
-            self._count(SERVICE_BINDINGS), self._count(SERVICE_INSTANCES)
+        """How many service objects the cluster has. Three small requests, however many there are."""
+        (bindings, some), (instances, more), operand = await asyncio.gather(
+            self._count(SERVICE_BINDINGS),
+            self._count(SERVICE_INSTANCES),
+            self._kube.find(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE),
         )
         _show(SERVICE_BINDINGS, bindings)
         _show(SERVICE_INSTANCES, instances)
-        return Remaining(bindings=bindings, instances=instances, some=(some + more)[:NAMED])
+        return Remaining(
+            bindings=bindings,
+            instances=instances,
+            some=(some + more)[:NAMED],
+            operand_lost=operand is None,
+            operand_trouble=unready(DEPLOYMENTS, operand) or "" if operand else "does not exist",
+        )
 
     async def _count(self, resource: Resource) -> tuple[int, list[str]]:
         try:

@@ -11,12 +11,12 @@ from temporalio import activity
 
 from activities.managed import managed, written_by_us
 from activities.progress import Progress, failure, heartbeating, still_waiting
+from activities.secret import operand_config
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
 from kube.resources import (
     BTP_OPERATORS,
     CHART_KINDS,
-    CONFIG_MAPS,
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     PODS,
@@ -126,8 +126,7 @@ class TeardownActivities:
 
     async def _credentials_namespace(self) -> str | None:
         """Where the operand's credentials are, as the installed configuration says: the Secret may be long gone."""
-        config = await self._kube.find(CONFIG_MAPS, "sap-btp-operator-config", KYMA_NAMESPACE)
-        return ((config or {}).get("data") or {}).get("RELEASE_NAMESPACE") or None
+        return (await operand_config(self._kube)).get("RELEASE_NAMESPACE") or None
 
     async def _holders(self) -> str:
         """What holds a CRD: service objects that somebody else's finalizer keeps."""

@@ -10,6 +10,7 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from models.conditions import Reason
+from models.names import OPERAND_DEPLOYMENT
 from models.operators import OperatorRef
 
 MAX_NAMED: Final = 100
@@ -220,6 +221,9 @@ class Remaining(BaseModel):
     instances: int = 0
     some: list[str] = []
     """A few of them by name, for people."""
+    operand_lost: bool = False
+    operand_trouble: str = ""
+    """Why nothing may happen: the operand's Deployment is not there, or not available."""
 
     @property
     def none(self) -> bool:
@@ -229,7 +233,10 @@ class Remaining(BaseModel):
         if self.none:
             return "no service objects left"
         left = f"{self.bindings} ServiceBindings and {self.instances} ServiceInstances left"
-        return f"{left}: {', '.join(self.some)}" if self.some else left
+        names = f": {', '.join(self.some)}" if self.some else ""
+        return f"{left}{names}" + (
+            f"; Deployment {OPERAND_DEPLOYMENT} {self.operand_trouble}" if self.operand_trouble else ""
+        )
 
 
 class AbandonedObject(BaseModel):

@@ -4,30 +4,25 @@ Hard delete has its budget, kept by the Temporal server. Refused for good or out
 operand's finalizer off, and what is thereby abandoned in SAP BTP reported by name. Our own finalizer goes last.
 """
 
-import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.hard_delete import HardDeleteActivities
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
     from activities.soft_delete import SoftDeleteActivities
     from activities.status import StatusActivities
     from activities.teardown import TeardownActivities
     from models.conditions import Reason
-    from models.durations import show_duration
     from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.workflow_io import (
         DeletionMode,
         DeprovisionResult,
         Finding,
-        HardDeleted,
-        HardDeleteInput,
         OperandTeardown,
         OperatorInput,
         ProgressReport,
@@ -39,14 +34,10 @@ with workflow.unsafe.imports_passed_through():
         TeardownInput,
         WarningInput,
     )
-    from workflows.steps import LONG, QUICK, count, explain, history_is_long, ran_out_of_time, said, set_status, stop
+    from workflows.hard_delete import HardDelete
+    from workflows.steps import LONG, QUICK, count, explain, said, set_status
 
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
-CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
-"""Inside the budget an attempt follows the other soon: each watches for a minute anyway."""
-TELL_FIRST: Final = timedelta(seconds=2)
-TELL_LAST: Final = timedelta(seconds=60)
-"""How often progress is told: soon at first, then seldom enough to keep the history small."""
 
 
 @workflow.defn(name=DEPROVISION_WORKFLOW)
@@ -62,13 +53,9 @@ class DeprovisionWorkflow:
         self._hard_delete_ends = input.so_far.hard_delete_ends
         self._removed = input.so_far.removed
         self._found = input.so_far.found
-        self._kept: list[str] = []
         self._abandoned = SoftDeleteResult()
-        self._gave_up = ""
         self._operand_gone = False
-        self._hard_deleting = False
-        self._try_again = False
-        self._skipped_by = ""
+        self._hard = HardDelete(input, self._remaining, partial(self._say, Reason.HARD_DELETING))
         self._progress = ProgressReport()
 
     @workflow.signal(name=LOOK_AGAIN)
@@ -87,23 +74,23 @@ class DeprovisionWorkflow:
     @workflow.update
     def retry_now(self) -> str:
         """Ask again for everything that is left, at once. The budget stays what it is. Returns what is left."""
-        self._try_again = True
+        self._hard.try_again = True
         return self._progress.message
 
     @workflow.update
     def skip_to_soft_delete(self, requested_by: str) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
-        self._skipped_by = requested_by.strip()
+        self._hard.skipped_by = requested_by.strip()
         return self._progress.message
 
     @retry_now.validator
     def _can_retry(self) -> None:
-        if not self._hard_deleting:
+        if not self._hard.running:
             raise ValueError("nothing to retry: hard delete is not running")
 
     @skip_to_soft_delete.validator
     def _can_skip(self, requested_by: str) -> None:
-        if not self._hard_deleting:
+        if not self._hard.running:
             raise ValueError("nothing to skip: hard delete is not running")
         if not requested_by.strip():
             raise ValueError("say who asks: the report names them")
@@ -121,8 +108,8 @@ class DeprovisionWorkflow:
         return DeprovisionResult(
             outcome=kind,
             mode=mode,
-            hard_delete_ended=self._gave_up,
-            skipped_by=self._skipped_by,
+            hard_delete_ended=self._hard.gave_up,
+            skipped_by=self._hard.skipped_by,
             # What was found is gone now, also where the worker that saw it go died before it could say so.
             removed=(self._removed + self._abandoned.removed).at_least(self._found),
             abandoned_total=self._abandoned.abandoned_total,
@@ -141,9 +128,9 @@ class DeprovisionWorkflow:
             if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
                 await self._remove_operand()
             mode = DeletionMode.HARD
-            if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends):
+            if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends, str(left)):
                 mode = DeletionMode.SOFT
-                await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._gave_up}")
+                await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._hard.gave_up}")
             # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
             # or left by a hard delete that gave up, are let go. Usually there are none.
             if not self._operand_gone:
@@ -159,79 +146,22 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
         return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
 
-    async def _hard_delete(self, ends: datetime) -> bool:
-        """True when the operand is done with every service object; False when it gave up, with the reason kept."""
-        self._hard_deleting = True
-        telling = asyncio.create_task(self._tell_progress(ends))
-        all_gone = await self._all_gone(ends)
-        self._hard_deleting = False
-        await stop(telling)
+    async def _hard_delete(self, ends: datetime, told: str) -> bool:
+        """True when the operand is done with every service object; False when it gave up."""
+        all_gone = await self._hard.run(ends, told, operand_stays=not self._operand_gone)
+        self._removed += self._hard.removed
         if all_gone is None:
             self._go_on_as_new()
-        if self._kept:
+        if self._hard.kept:
             self._hard_delete_ends = None  # the operand is done: soft delete would change nothing
-            await self._say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._kept)}")
+            await self._say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._hard.kept)}")
         return all_gone
-
-    async def _all_gone(self, ends: datetime) -> bool | None:
-        """Hard delete's end; None if the history has grown long before it."""
-        try:
-            while not await self._try_hard_delete(ends - workflow.now()):
-                if self._skipped_by:
-                    self._gave_up = f"{self._skipped_by} asked for soft delete; {self._progress.message}"
-                    return False
-                if history_is_long():
-                    return None
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            budget = show_duration(self._limits.hard_delete_timeout)
-            late = f"not done within {budget}; " if ran_out_of_time(error) else ""
-            self._gave_up = late + said(error)
-            return False
-        return True
-
-    async def _try_hard_delete(self, left: timedelta) -> bool:
-        """True when all is gone; False if a person, or a history grown long, wants something else first."""
-        self._try_again = False
-        deleting = self._start_hard_delete(left)
-        await workflow.wait_condition(
-            lambda: deleting.done() or self._try_again or bool(self._skipped_by) or history_is_long()
-        )
-        if not deleting.done():
-            await stop(deleting)
-            return False
-        done = await deleting
-        self._removed += done
-        self._kept = done.kept
-        return True
 
     def _go_on_as_new(self) -> NoReturn:
         so_far = SoFar(
             began=self._began, hard_delete_ends=self._hard_delete_ends, removed=self._removed, found=self._found
         )
         workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
-
-    def _start_hard_delete(self, left: timedelta) -> workflow.ActivityHandle[HardDeleted]:
-        return workflow.start_activity_method(
-            HardDeleteActivities.hard_delete,
-            HardDeleteInput(ref=self._ref),
-            # The promise: this long in all, whatever restarts. The Temporal server keeps it.
-            schedule_to_close_timeout=max(left, timedelta(seconds=1)),
-            start_to_close_timeout=timedelta(seconds=90),  # an attempt ends by itself after a minute
-            summary=f"hard delete, at most {show_duration(left)}",
-            **{**LONG, "retry_policy": CALM},
-        )
-
-    async def _tell_progress(self, ends: datetime) -> None:
-        """Keep the CR's message and the workflow's details true while hard delete runs."""
-        pause = TELL_FIRST
-        while True:
-            await asyncio.sleep(pause.total_seconds())
-            pause = min(pause * 2, TELL_LAST)
-            left = await self._remaining()
-            budget = show_duration(max(ends - workflow.now(), timedelta()))
-            await self._say(Reason.HARD_DELETING, f"{left}; soft delete follows in {budget} at the latest")
 
     async def _remaining(self) -> Remaining:
         return await workflow.execute_local_activity_method(ServiceObjectActivities.remaining, self._ref, **QUICK)
@@ -273,7 +203,7 @@ class DeprovisionWorkflow:
         )
 
     def _teardown(self) -> TeardownInput:
-        return TeardownInput(ref=self._ref, because=self._gave_up)
+        return TeardownInput(ref=self._ref, because=self._hard.gave_up)
 
     async def _say(self, reason: Reason, message: str) -> None:
         ends = self._hard_delete_ends if reason is Reason.HARD_DELETING else None

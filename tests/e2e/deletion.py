@@ -72,7 +72,9 @@ class Scene:
         self.person.delete_operator(name)
         self.gone(name, seconds)
 
-    async def delete_by(self, teardown: OperandTeardown, budget: timedelta) -> None:
+    async def delete_by(
+        self, teardown: OperandTeardown, budget: timedelta, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
         """Delete the CR under another policy and budget than the processes were started with: the trigger rests."""
         trigger = self.environment.triggers[0]
         trigger.stop()
@@ -82,6 +84,7 @@ class Scene:
         client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
         limits = Limits(hard_delete_timeout=budget)
         await Nudger(client, "btp-manager", limits, teardown).nudge(ref, deleting=True)
+        meanwhile()
         self.gone()
         trigger.start()
         trigger.wait_ready()

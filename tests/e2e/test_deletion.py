@@ -11,7 +11,7 @@ import pytest
 
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
-from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
+from models.names import OPERAND_DEPLOYMENT, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from models.workflow_io import DeletionMode, OperandTeardown
 from tests.e2e.deletion import Scene
 
@@ -170,6 +170,29 @@ async def test_a_finalizer_of_somebody_else_stays_is_named_and_once_it_is_gone_t
     scene.environment.cluster.request("PATCH", instance, body, "application/merge-patch+json")
     scene.gone()
     scene.nothing_left()
+
+
+async def test_an_operand_lost_in_a_deletion_is_restored_without_the_managers_secret_and_abandons_nothing(
+    scene: Scene,
+) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    deployment = f"/apis/apps/v1/namespaces/kyma-system/deployments/{OPERAND_DEPLOYMENT}"
+
+    def lose() -> None:
+        scene.says("HardDeleting", "2 ServiceBindings", "soft delete follows")  # hard delete runs
+        scene.person.delete("/api/v1/namespaces/kyma-system/secrets/sap-btp-manager")
+        scene.person.delete(deployment)
+        scene.until(lambda: scene.person.get(deployment), "the Deployment to be back")
+        scene.says("HardDeleting", f"the operand was restored: Deployment kyma-system/{OPERAND_DEPLOYMENT}")
+        scene.operand = scene.environment.start_operand()
+
+    await scene.delete_by(OperandTeardown.AUTO, timedelta(minutes=2), lose)
+    scene.nothing_left()
+    assert (scene.sap.instances, scene.sap.bindings, scene.reported()) == ({}, {}, {})
+    assert (await scene.result()).mode is DeletionMode.HARD
 
 
 async def test_what_the_api_forbids_to_remove_is_named_and_once_allowed_the_deletion_finishes(scene: Scene) -> None:

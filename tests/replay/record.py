@@ -1,7 +1,8 @@
 """`make record`: plays every path on real servers and keeps the workflow histories that the replay tests use.
 
-Recorded anew only when workflows get a new path. An old history stays as long as such a workflow may still be running
-somewhere: replaying it is what proves that a new version can take it over.
+Only histories that are not there yet are kept. Where a path changed, rename its history, `-before-` and the patch, and
+record again: the old one stays as long as such a workflow may still be running somewhere, for replaying it is what
+proves that a new version can take it over.
 """
 
 import asyncio
@@ -72,8 +73,10 @@ class Recorder:
                 payloads = b"".join(event.SerializeToString() for event in history.events)
                 if all(word in text or word.encode() in payloads for word in words):
                     self._known.add(execution.run_id)
-                    (HISTORIES / f"{name}.json").write_text(impersonal(text) + "\n")
-                    print(f"{name}: {len(history.events)} events", flush=True)
+                    file = HISTORIES / f"{name}.json"
+                    if not file.exists():
+                        file.write_text(impersonal(text) + "\n")
+                        print(f"{name}: {len(history.events)} events", flush=True)
                     return
         raise SystemExit(f"{name}: no {kind} history with {words}")
 
@@ -125,6 +128,20 @@ async def deletions(recorder: Recorder) -> None:
     await recorder.keep("deprovision-failed", kind, fail, "workflowExecutionFailedEventAttributes")
     scene.environment.cluster.request("PATCH", INSTANCE, {"metadata": {"finalizers": None}}, MERGE)
     scene.gone()
+
+    scene.ready()
+    scene.make({"team-a": 1})
+    assert scene.operand is not None
+    scene.operand.kill()
+
+    def lose() -> None:
+        scene.says("HardDeleting", "1 ServiceBindings", "soft delete follows")  # hard delete runs
+        scene.person.delete("/apis/apps/v1/namespaces/kyma-system/deployments/sap-btp-operator-controller-manager")
+        scene.says("HardDeleting", "the operand was restored")
+        scene.operand = scene.environment.start_operand()
+
+    await scene.delete_by(OperandTeardown.AUTO, timedelta(minutes=1), lose)
+    await recorder.keep("deprovision-restored", kind, lambda: None, '["Deployment kyma-system/')
 
     scene.ready()
     scene.make({"team-a": 1})

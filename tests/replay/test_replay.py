@@ -20,6 +20,7 @@ PATHS = {
     *("provision-spare", "provision-not-ready-in-time", "provision-deleted-meanwhile", "resync"),
     *("deprovision-hard", "deprovision-soft", "deprovision-nothing-there"),
     *("deprovision-failed", "deprovision-operand-first", "deprovision-retry", "deprovision-skip"),
+    "deprovision-restored",
 }
 HOW_TO_CHANGE = """
 Today's workflow code would not do what this recorded run did: such a run, taken over by a new worker, would be stuck.

@@ -53,7 +53,9 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     world = World(instances=3)
     result = await run(skipping, world)
     assert (result.mode, result.removed.instances, result.abandoned_total) == (DeletionMode.HARD, 3, 0)
-    assert world.diary == ["hard delete", "remove operand", "soft delete", "remove resources", "disclaim"]
+    assert world.diary == [
+        *("restore operand", "hard delete", "remove operand", "soft delete", "remove resources", "disclaim")
+    ]
     assert Reason.SOFT_DELETING not in world.reasons
 
 
@@ -120,9 +122,9 @@ async def test_a_passing_error_is_tried_again_within_the_budget(skipping: Workfl
     [
         (OperandTeardown.FIRST, 2, "remove operand"),
         (OperandTeardown.LAST, 0, "remove operand"),
-        (OperandTeardown.LAST, 2, "hard delete"),
+        (OperandTeardown.LAST, 2, "restore operand"),
         (OperandTeardown.AUTO, 0, "remove operand"),
-        (OperandTeardown.AUTO, 2, "hard delete"),
+        (OperandTeardown.AUTO, 2, "restore operand"),
     ],
 )
 async def test_the_operand_goes_when_the_policy_says(
@@ -131,6 +133,19 @@ async def test_the_operand_goes_when_the_policy_says(
     world = World(instances=instances)
     await run(skipping, world, teardown)
     assert world.diary[0] == first and world.diary.count("remove operand") == 1
+    assert ("restore operand" in world.diary) == (first == "restore operand")
+
+
+async def test_an_operand_that_cannot_be_restored_is_said_and_the_budget_decides(
+    skipping: WorkflowEnvironment,
+) -> None:
+    fails = refused(Reason.MISSING_SECRET, "Secret s does not exist")
+    world = World(instances=3, instances_go=False, operand_lost=True, restore_fails=fails)
+    result = await run(skipping, world)
+    told = [message for message in world.messages if "cannot be restored: Secret s does not exist" in message]
+    assert told and "Deployment sap-btp-operator-controller-manager does not exist" in told[0]
+    assert 10 < world.diary.count("restore operand") < 40
+    assert result.mode is DeletionMode.SOFT and 19 * 60 <= result.seconds <= 20 * 60 + 5
 
 
 async def test_what_cannot_be_removed_for_good_is_named_and_fails_the_workflow(skipping: WorkflowEnvironment) -> None:

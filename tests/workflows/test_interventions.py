@@ -57,6 +57,16 @@ async def test_retry_now_asks_again_at_once_and_grants_no_further_time(temporal:
     assert (result.mode, result.removed.instances) == (DeletionMode.HARD, 3)
 
 
+async def test_an_operand_that_is_lost_while_it_has_to_delete_is_restored_and_this_is_said(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        world.operand_lost = True
+        while "the operand was restored: Deployment kyma-system/operand" not in world.messages[-1]:
+            await asyncio.sleep(0.05)
+        assert world.diary.count("restore operand") >= 2 and not world.operand_lost
+        assert any("Deployment sap-btp-operator-controller-manager does not exist" in each for each in world.messages)
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "test")
+
+
 async def test_skip_to_soft_delete_is_done_and_the_report_says_who_asked(temporal: Client) -> None:
     async with deleting(temporal) as (world, handle):
         await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "alice, on call")

@@ -52,6 +52,8 @@ class World:
     assessment: Assessment = field(default_factory=lambda: Assessment(standing=Standing.RESPONSIBLE, claimed=True))
     survey_says: Survey = field(default_factory=Survey)
     apply_fails: ApplicationError | None = None
+    operand_lost: bool = False
+    restore_fails: ApplicationError | None = None
     ready: bool = True
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
@@ -126,6 +128,14 @@ class World:
         return Applied(chart_version="1", written=["ConfigMap c"])
 
     @activity.defn
+    async def restore_operand(self, input: ChartInput) -> Applied:
+        self.diary.append("restore operand")
+        if self.restore_fails:
+            raise self.restore_fails
+        lost, self.operand_lost = self.operand_lost, False
+        return Applied(chart_version="1", written=["Deployment kyma-system/operand"] if lost else [])
+
+    @activity.defn
     async def wait_ready(self, input: ReadyInput) -> None:
         self.diary.append("wait")
         if not self.ready:
@@ -133,7 +143,10 @@ class World:
 
     @activity.defn
     async def remaining(self, ref: OperatorRef) -> Remaining:
-        return Remaining(instances=self.instances, some=["ServiceInstance ns/a"] if self.instances else [])
+        some = ["ServiceInstance ns/a"] if self.instances else []
+        trouble = "does not exist" if self.operand_lost else ""
+        lost = self.operand_lost
+        return Remaining(instances=self.instances, some=some, operand_lost=lost, operand_trouble=trouble)
 
     @activity.defn
     async def hard_delete(self, input: HardDeleteInput) -> HardDeleted:
@@ -171,18 +184,9 @@ class World:
 
     def activities(self) -> list[Callable[..., Any]]:
         names = (
-            *(
-                "assess",
-                "claim",
-                "disclaim",
-                "release_kind",
-                "set_status",
-                "warn",
-                "survey",
-                "apply_chart",
-                "wait_ready",
-            ),
-            *("remaining", "hard_delete", "soft_delete", "remove_operand", "remove_resources"),
+            *("assess", "claim", "disclaim", "release_kind", "set_status", "warn", "survey", "apply_chart"),
+            *("wait_ready", "remaining", "restore_operand", "hard_delete", "soft_delete"),
+            *("remove_operand", "remove_resources"),
         )
         return [getattr(self, name) for name in names]
 

@@ -1,0 +1,98 @@
+"""Putting back an operand that is lost while it has to delete. Against a real API server."""
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from kube.answers import Object
+from kube.client import Kube
+from kube.resources import (
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    SECRETS,
+    SERVICE_INSTANCES,
+    VALIDATING_WEBHOOKS,
+)
+from models.conditions import Reason
+from models.names import (
+    CREDENTIALS_SECRET,
+    KYMA_NAMESPACE,
+    MANAGED_SELECTOR,
+    OPERAND_CONFIG,
+    OPERAND_CREDENTIALS_SECRET,
+    OPERAND_DEPLOYMENT,
+    OPERAND_FINALIZER,
+)
+from models.operators import OperatorRef
+from models.workflow_io import Applied, ChartInput
+from tests.activities.steps import Steps
+from tests.cluster import ensure_namespace
+
+ROLE = "sap-btp-operator-manager-role"
+
+
+async def lose(kube: Kube, *secrets: str) -> None:
+    """The Deployment, its rights and its webhooks, and these Secrets."""
+    for kind in (VALIDATING_WEBHOOKS, MUTATING_WEBHOOKS):
+        for obj in (await kube.list(kind, labels=MANAGED_SELECTOR)).items:
+            await kube.delete(kind, obj["metadata"]["name"])
+    await kube.delete(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)
+    await kube.delete(CLUSTER_ROLES, ROLE)
+    for name in secrets:
+        await kube.delete(SECRETS, name, KYMA_NAMESPACE)
+
+
+async def instance(kube: Kube, finalizer: str) -> Object:
+    """One that the cluster deletes only without this finalizer, asked to go."""
+    meta = {"name": "held", "namespace": await ensure_namespace(kube, "team-a"), "finalizers": [finalizer]}
+    spec = {"serviceOfferingName": "o", "servicePlanName": "p"}
+    kind = {"apiVersion": SERVICE_INSTANCES.api_version, "kind": SERVICE_INSTANCES.kind}
+    made = await kube.create(SERVICE_INSTANCES, {**kind, "metadata": meta, "spec": spec})
+    await kube.delete(SERVICE_INSTANCES, "held", "team-a")
+    return made
+
+
+async def restore(steps: Steps, ref: OperatorRef) -> Applied:
+    return await steps.environment.run(steps.chart.restore_operand, ChartInput(ref=ref))
+
+
+async def test_without_the_managers_secret_the_operand_gets_back_what_it_ran_with(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    before = await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE)
+    config = await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
+    await lose(kube, CREDENTIALS_SECRET)
+    await instance(kube, OPERAND_FINALIZER)
+    written = (await restore(steps, ref)).written
+    assert {f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}", f"ClusterRole {ROLE}"} < set(written)
+    assert not [name for name in written if name.startswith(("Secret", "ConfigMap"))]
+    assert (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE))["data"] == before["data"]
+    assert (await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE))["data"] == config["data"]
+    assert (await restore(steps, ref)).written == []
+
+
+@pytest.mark.parametrize("finalizer", ["", "example.com/theirs"])
+async def test_an_operand_that_nothing_waits_for_is_not_put_back(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str], finalizer: str
+) -> None:
+    await steps.apply(ref)
+    await lose(kube)
+    if finalizer:
+        await instance(kube, finalizer)
+    assert (await restore(steps, ref)).written == []
+    assert await kube.find(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE) is None
+
+
+async def test_where_no_credentials_are_left_both_places_are_named(
+    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+) -> None:
+    await steps.apply(ref)
+    await lose(kube, CREDENTIALS_SECRET, OPERAND_CREDENTIALS_SECRET)
+    await instance(kube, OPERAND_FINALIZER)
+    with pytest.raises(ApplicationError) as error:
+        await restore(steps, ref)
+    assert error.value.type == Reason.MISSING_SECRET.value and error.value.non_retryable
+    assert "kyma-system/sap-btp-manager does not exist" in str(error.value)
+    assert "kyma-system/sap-btp-service-operator cannot be used: missing keys: clientid" in str(error.value)
