@@ -9,29 +9,38 @@ from models.conditions import Reason
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
 
 REQUIRED_KEYS: Final = ("clientid", "clientsecret", "sm_url", "tokenurl", "cluster_id")
+CLIENT_SECRET_KEY: Final = "clientsecret"
+CERTIFICATE_KEYS: Final = ("tls.crt", "tls.key")
+"""Together they stand for `clientsecret`: the operand then asks for its tokens by mutual TLS."""
 CREDENTIALS_NAMESPACE_KEY: Final = "credentials_namespace"
 SECRET_REF: Final = f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET}"
 
 
-def verdict(secret: Mapping[str, Any] | None) -> tuple[Reason, str] | None:
+def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[Reason, str] | None:
     """Why this Secret cannot be used, naming every missing key and every empty value; None if it can.
 
     Names of keys only: the message goes into conditions and histories.
     """
     if secret is None:
-        return Reason.MISSING_SECRET, f"Secret {SECRET_REF} does not exist; create it with keys {_join(REQUIRED_KEYS)}"
+        return Reason.MISSING_SECRET, f"Secret {name} does not exist; create it with keys {_join(REQUIRED_KEYS)}"
     data = secret.get("data") or {}
     decoded = {key: _decoded(data[key]) for key in (*REQUIRED_KEYS, CREDENTIALS_NAMESPACE_KEY) if key in data}
+    by_certificate = all(data.get(key) for key in CERTIFICATE_KEYS)
+    required = [key for key in REQUIRED_KEYS if not (by_certificate and key == CLIENT_SECRET_KEY)]
     findings = []
-    if missing := [key for key in REQUIRED_KEYS if key not in decoded]:
+    missing = [key for key in required if key not in decoded]
+    empty = [key for key in required if decoded.get(key) == ""]
+    if missing:
         findings.append(f"missing keys: {_join(missing)}")
-    if empty := [key for key in REQUIRED_KEYS if decoded.get(key, "x") is not None and not decoded.get(key, "x")]:
+    if empty:
         findings.append(f"empty values: {_join(empty)}")
     if unreadable := [key for key, value in decoded.items() if value is None]:
         findings.append(f"values that are not text in UTF-8 without control characters: {_join(unreadable)}")
+    if CLIENT_SECRET_KEY in missing + empty and any(key in data for key in CERTIFICATE_KEYS):
+        findings.append(f"{_join(CERTIFICATE_KEYS)} stand for {CLIENT_SECRET_KEY} only together")
     if not findings:
         return None
-    return Reason.INVALID_SECRET, f"Secret {SECRET_REF} cannot be used: {'; '.join(findings)}"
+    return Reason.INVALID_SECRET, f"Secret {name} cannot be used: {'; '.join(findings)}"
 
 
 def text_values(secret: Mapping[str, Any]) -> dict[str, str]:

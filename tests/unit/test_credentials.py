@@ -14,6 +14,19 @@ def test_a_complete_secret_is_approved() -> None:
     assert verdict({"data": encoded(CREDENTIALS)}) is None
 
 
+def test_a_client_certificate_stands_for_the_client_secret() -> None:
+    certificate = {"tls.crt": "-----BEGIN\n", "tls.key": "-----BEGIN\n"}
+    without = {key: value for key, value in CREDENTIALS.items() if key != "clientsecret"} | certificate
+    assert verdict({"data": encoded(without)}) is None
+    assert verdict({"data": encoded(without | {"clientsecret": ""})}) is None
+    for key in certificate:
+        half = {name: value for name, value in without.items() if name != key}
+        finding = verdict({"data": encoded(half)})
+        assert finding is not None and finding[1].endswith(
+            "missing keys: clientsecret; tls.crt, tls.key stand for clientsecret only together"
+        )
+
+
 def test_an_absent_secret_is_missing() -> None:
     finding = verdict(None)
     assert finding is not None and finding[0] is Reason.MISSING_SECRET
