@@ -10,6 +10,7 @@ from typing import Any, Final
 from prometheus_client import Gauge
 from temporalio import activity
 
+from activities.managed import managed
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
@@ -110,7 +111,7 @@ class ServiceObjectActivities:
         (bindings, some), (instances, more), operand = await asyncio.gather(
             self._count(SERVICE_BINDINGS),
             self._count(SERVICE_INSTANCES),
-            self._kube.find(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE),
+            self._operand(),
         )
         _show(SERVICE_BINDINGS, bindings)
         _show(SERVICE_INSTANCES, instances)
@@ -121,6 +122,10 @@ class ServiceObjectActivities:
             operand_lost=operand is None,
             operand_trouble=unready(DEPLOYMENTS, operand) or "" if operand else "does not exist",
         )
+
+    async def _operand(self) -> Object | None:
+        there = await managed(self._kube, DEPLOYMENTS, KYMA_NAMESPACE)
+        return next((obj for obj in there if obj["metadata"]["name"] == OPERAND_DEPLOYMENT), None)
 
     async def _count(self, resource: Resource) -> tuple[int, list[str]]:
         try:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.responsibility import ResponsibilityActivities
@@ -97,10 +97,21 @@ class DeprovisionWorkflow:
 
     @workflow.run
     async def run(self, input: OperatorInput) -> DeprovisionResult:
+        try:
+            return await self._release(input.operand_teardown)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
+            await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
+            count("removal_failed", (workflow.now() - self._began).total_seconds())
+            raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
+
+    async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
         kind = await workflow.execute_local_activity_method(ResponsibilityActivities.release_kind, self._ref, **QUICK)
         mode = DeletionMode.NONE
         if kind is ReleaseKind.DEPROVISION:
-            mode = await self._remove_all(input.operand_teardown)
+            mode = await self._remove_all(teardown)
         if kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
         seconds = (workflow.now() - self._began).total_seconds()
@@ -119,31 +130,23 @@ class DeprovisionWorkflow:
         )
 
     async def _remove_all(self, teardown: OperandTeardown) -> DeletionMode:
-        try:
-            left = await self._remaining()
-            self._found = self._found.at_least(Removed(bindings=left.bindings, instances=left.instances))
-            ends = self._hard_delete_ends or workflow.now() + self._limits.hard_delete_timeout
-            self._hard_delete_ends = None if left.none else ends
-            await self._say(Reason.HARD_DELETING, str(left))
-            if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
-                await self._remove_operand()
-            mode = DeletionMode.HARD
-            if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends, str(left)):
-                mode = DeletionMode.SOFT
-                await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._hard.gave_up}")
-            # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
-            # or left by a hard delete that gave up, are let go. Usually there are none.
-            if not self._operand_gone:
-                await self._remove_operand()
-            await self._soft_delete()
-            await self._remove_resources()
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
-            await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
-            count("removal_failed", (workflow.now() - self._began).total_seconds())
-            raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
+        left = await self._remaining()
+        self._found = self._found.at_least(Removed(bindings=left.bindings, instances=left.instances))
+        ends = self._hard_delete_ends or workflow.now() + self._limits.hard_delete_timeout
+        self._hard_delete_ends = None if left.none else ends
+        await self._say(Reason.HARD_DELETING, str(left))
+        if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
+            await self._remove_operand()
+        mode = DeletionMode.HARD
+        if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends, str(left)):
+            mode = DeletionMode.SOFT
+            await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._hard.gave_up}")
+        # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
+        # or left by a hard delete that gave up, are let go. Usually there are none.
+        if not self._operand_gone:
+            await self._remove_operand()
+        await self._soft_delete()
+        await self._remove_resources()
         return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
 
     async def _hard_delete(self, ends: datetime, told: str) -> bool:

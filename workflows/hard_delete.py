@@ -7,7 +7,7 @@ from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
@@ -73,7 +73,7 @@ class HardDelete:
                     return False
                 if history_is_long():
                     return None
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             late = f"not done within {show_duration(self._budget)}; " if ran_out_of_time(error) else ""
@@ -109,7 +109,7 @@ class HardDelete:
                 summary="see that the operand stands, which has to delete",
                 **LONG,
             )
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             self._operand = f"; the operand cannot be restored: {said(error)}"

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
@@ -98,6 +98,16 @@ class ProvisionWorkflow:
 
     async def _pass(self) -> ProvisionResult | None:
         """One look at everything, and whatever it asks for. None: look again at once."""
+        try:
+            return await self._look()
+        except FailureError as error:  # a look, or a small write, that the API server refuses for good
+            if is_cancelled_exception(error):
+                raise
+            return await self._not_ready(
+                explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=said(error))
+            )
+
+    async def _look(self) -> ProvisionResult | None:
         seen = await workflow.execute_local_activity_method(ResponsibilityActivities.assess, self._ref, **QUICK)
         if seen.standing is Standing.GONE:
             return ProvisionResult(outcome=ProvisionOutcome.GONE)
@@ -130,7 +140,7 @@ class ProvisionWorkflow:
             survey = await workflow.execute_local_activity_method(
                 ChartActivities.survey, ChartInput(ref=self._ref), **QUICK
             )
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             return False  # applying meets the same trouble, and names it
@@ -151,7 +161,7 @@ class ProvisionWorkflow:
                 **LONG,
             )
             waited = await self._wait_ready(applied)
-        except ActivityError as error:
+        except FailureError as error:
             if is_cancelled_exception(error):
                 raise
             finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(error))
@@ -201,7 +211,7 @@ class ProvisionWorkflow:
     def _show(self, markdown: str) -> None:
         workflow.set_current_details(f"Pass {self._passes} for BtpOperator `{self._ref}`\n\n{markdown}")
 
-    def _too_late(self, error: ActivityError) -> str:
+    def _too_late(self, error: FailureError) -> str:
         return f"not ready within {show_duration(self._limits.ready_timeout)}: {said(error)}"
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.nudge import STATE_ATTRIBUTE
@@ -53,7 +53,7 @@ async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
     try:
         await task
     except BaseException as error:
-        if not is_cancelled_exception(error) and not isinstance(error, ActivityError):
+        if not is_cancelled_exception(error) and not isinstance(error, FailureError):
             raise
 
 
@@ -75,30 +75,36 @@ def count(outcome: str, seconds: float) -> None:
     duration.record(seconds, labels)
 
 
-def explain(error: ActivityError) -> Finding | None:
+def _cause(error: FailureError) -> BaseException | None:
+    """Why an activity failed. A local one's failure comes as it is, any other's inside an ActivityError."""
+    return error.cause if isinstance(error, ActivityError) else error
+
+
+def explain(error: FailureError) -> Finding | None:
     """What a failed activity says about the cluster; None if its failure has no reason of ours."""
-    cause = error.cause
+    cause = _cause(error)
     if isinstance(cause, ApplicationError) and cause.type in set(Reason):
         return Finding(reason=Reason(cause.type), message=cause.message)
     return None
 
 
-def said(error: ActivityError) -> str:
+def said(error: FailureError) -> str:
     """The last words of a failed activity: its failure, or what it was waiting for when the time was over."""
-    cause = error.cause
+    cause = _cause(error)
     if isinstance(cause, TimeoutError):
         last = cause.cause
         if isinstance(last, ApplicationError):
             return last.message
         if cause.last_heartbeat_details and cause.last_heartbeat_details[0]:
             return str(cause.last_heartbeat_details[0])
-        return f"{error.activity_type} did not finish in time; is a worker running, and is the API server up?"
+        what = error.activity_type if isinstance(error, ActivityError) else "an activity"
+        return f"{what} did not finish in time; is a worker running, and is the API server up?"
     if isinstance(cause, ApplicationError):
         return cause.message
     return str(cause or error)
 
 
-def ran_out_of_time(error: ActivityError) -> bool:
+def ran_out_of_time(error: FailureError) -> bool:
     """Whether the deadline ended it, rather than an error."""
-    cause = error.cause
+    cause = _cause(error)
     return isinstance(cause, TimeoutError) or (isinstance(cause, ApplicationError) and cause.type == STILL_WAITING)

@@ -168,6 +168,14 @@ async def test_nothing_is_touched_for_a_cr_that_is_gone_or_alive(
     assert result.outcome is kind and world.diary == [] and world.reasons == []
 
 
+@pytest.mark.parametrize("refused", ["release_kind", "remaining", "disclaim"])
+async def test_a_right_that_is_missing_is_said_on_the_cr(skipping: WorkflowEnvironment, refused: str) -> None:
+    world = World(refused=refused)
+    with pytest.raises(WorkflowFailureError):
+        await run(skipping, world)
+    assert (world.reasons[-1], world.messages[-1]) == (Reason.RESOURCE_REMOVAL_FAILED, f"{refused}: forbidden (403)")
+
+
 async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnvironment) -> None:
     world = World(release=ReleaseKind.LET_GO, instances=2)
     await run(skipping, world)

@@ -100,6 +100,24 @@ async def test_what_is_refused_for_good_becomes_the_condition_at_once(temporal: 
     assert (result.outcome, result.reason, result.message) == (ProvisionOutcome.NOT_READY, reason, "Service s: refused")
 
 
+@pytest.mark.parametrize("refused", ["assess", "claim", "disclaim"])
+async def test_a_right_that_is_missing_is_said_on_the_cr(temporal: Client, refused: str) -> None:
+    standing = Standing.SPARE if refused == "disclaim" else Standing.RESPONSIBLE
+    finding = Finding(reason=Reason.OLDER_CR_EXISTS, message="another") if refused == "disclaim" else None
+    claimed = refused == "disclaim"
+    world = World(refused=refused, assessment=Assessment(standing=standing, claimed=claimed, finding=finding))
+    result = await run(temporal, world)
+    assert (result.outcome, result.reason) == (ProvisionOutcome.NOT_READY, Reason.PROVISIONING_FAILED)
+    assert world.messages == [f"{refused}: forbidden (403)"]
+
+
+async def test_a_look_at_a_ready_cr_that_is_refused_leads_to_applying_which_names_the_trouble(temporal: Client) -> None:
+    ready = Assessment(standing=Standing.RESPONSIBLE, claimed=True, reason=Reason.RECONCILE_SUCCEEDED)
+    world = World(refused="survey", assessment=ready, apply_fails=refused(Reason.CHART_INSTALL_FAILED, "Service s: no"))
+    result = await run(temporal, world)
+    assert (result.reason, result.message) == (Reason.CHART_INSTALL_FAILED, "Service s: no")
+
+
 async def test_what_is_not_ready_in_time_is_named(temporal: Client) -> None:
     result = await run(temporal, World(ready=False), ready_timeout=timedelta(seconds=2))
     assert result.reason is Reason.PROVISIONING_FAILED

@@ -15,6 +15,7 @@ from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.progress import permanent, still_waiting
+from kube.errors import Refused
 from models.conditions import Reason
 from models.operators import OperatorRef
 from models.workflow_io import (
@@ -54,6 +55,8 @@ class World:
     apply_fails: ApplicationError | None = None
     operand_lost: bool = False
     restore_fails: ApplicationError | None = None
+    refused: str = ""
+    """The look or small write that a right is missing for."""
     ready: bool = True
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
@@ -78,22 +81,26 @@ class World:
 
     @activity.defn
     async def assess(self, ref: OperatorRef) -> Assessment:
+        self._ask("assess")
         self.on_look()
         self.diary.append("assess")
         return self.assessment
 
     @activity.defn
     async def claim(self, ref: OperatorRef) -> bool:
+        self._ask("claim")
         self.diary.append("claim")
         self.assessment = self.assessment.model_copy(update={"claimed": True})
         return True
 
     @activity.defn
     async def disclaim(self, ref: OperatorRef) -> None:
+        self._ask("disclaim")
         self.diary.append("disclaim")
 
     @activity.defn
     async def release_kind(self, ref: OperatorRef) -> ReleaseKind:
+        self._ask("release_kind")
         return self.release
 
     @activity.defn
@@ -108,6 +115,7 @@ class World:
 
     @activity.defn
     async def survey(self, input: ChartInput) -> Survey:
+        self._ask("survey")
         self.diary.append("survey")
         return self.survey_says
 
@@ -143,6 +151,7 @@ class World:
 
     @activity.defn
     async def remaining(self, ref: OperatorRef) -> Remaining:
+        self._ask("remaining")
         some = ["ServiceInstance ns/a"] if self.instances else []
         trouble = "does not exist" if self.operand_lost else ""
         lost = self.operand_lost
@@ -181,6 +190,10 @@ class World:
         if self.removal_fails:
             raise self.removal_fails
         return Removed(resources=11)
+
+    def _ask(self, what: str) -> None:
+        if self.refused == what:
+            raise Refused(f"{what}: forbidden (403)", status=403)
 
     def activities(self) -> list[Callable[..., Any]]:
         names = (
