@@ -126,7 +126,8 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.DELETING,
         ready=False,
         when="ServiceBindings, then ServiceInstances are being deleted through the operand and SAP Service Manager.",
-        advice="Wait, at most hard_delete_timeout; the message says how many are left and names some.",
+        advice="Wait, at most hard_delete_timeout; the message says how many are left, names some, and says if the "
+        "operand is not there or not available.",
     ),
     Reason.SOFT_DELETING: Meaning(
         state=State.DELETING,
