@@ -85,7 +85,7 @@ class HardDelete:
         """True when all is gone; False if a person, or a history grown long, wants something else first."""
         self.try_again = False
         if self._restores:
-            await self._restore_operand()
+            await self._restore_operand(ends - workflow.now())
         deleting = self._start(ends - workflow.now())
         await workflow.wait_condition(
             lambda: deleting.done() or self.try_again or bool(self.skipped_by) or history_is_long()
@@ -98,13 +98,14 @@ class HardDelete:
         self.kept = done.kept
         return True
 
-    async def _restore_operand(self) -> None:
+    async def _restore_operand(self, left: timedelta) -> None:
         """Nobody else puts back what the operand has lost while its CR is being deleted."""
         try:
             restored = await workflow.execute_activity_method(
                 ChartActivities.restore_operand,
                 ChartInput(ref=self._ref),
-                schedule_to_close_timeout=RESTORING,
+                # Inside the budget of hard delete, which it is a part of.
+                schedule_to_close_timeout=min(RESTORING, max(left, timedelta(seconds=1))),
                 start_to_close_timeout=RESTORING,
                 summary="see that the operand stands, which has to delete",
                 **LONG,
