@@ -26,6 +26,8 @@ COPY --from=environment /venv /venv
 WORKDIR /app
 COPY models/ models/
 COPY kube/ kube/
+COPY operand/ operand/
+COPY dispatch/ dispatch/
 COPY activities/ activities/
 COPY workflows/ workflows/
 COPY runtime/ runtime/

@@ -5,13 +5,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
-from activities.certificates import certificates_are_usable, ensure_certificates
-from activities.comparison import Comparison, Item, Surplus, not_ready
-from activities.managed import is_labelled
 from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
-from activities.render import ChartRenderer
-from activities.secret import Credentials, installed_credentials, read_credentials
-from activities.service_objects import is_operand_needed
 from kube.answers import Object
 from kube.client import Kube
 from kube.drift import drifted
@@ -32,7 +26,14 @@ from models.names import (
     OPERAND_WEBHOOK_SERVICE,
 )
 from models.operators import OperatorRef
-from models.workflow_io import Applied, ChartInput, Finding, Survey
+from models.provision import Applied, ChartInput, Survey
+from models.status import Finding
+from operand.certificates import certificates_are_usable, ensure_certificates
+from operand.credentials import Credentials, installed_credentials, read_credentials
+from operand.ownership import is_labelled
+from operand.rendered_vs_live import Comparison, Item, Surplus, not_ready
+from operand.rendering import ChartRenderer
+from operand.service_objects import is_operand_needed
 
 AT_ONCE: Final = 8
 """Objects applied side by side."""

@@ -16,13 +16,13 @@ from typing import Final
 from temporalio import activity
 
 from activities.progress import Progress, heartbeating, permanent, still_waiting
-from activities.service_objects import ServiceObject, remove_secret
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused
 from kube.reflector import Change, Reflector, Source
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
-from models.workflow_io import HardDeleted, HardDeleteInput, Removed
+from models.deprovision import HardDeleted, HardDeleteInput, Removed
+from operand.service_objects import ServiceObject, remove_secret
 
 AT_ONCE: Final = 8
 ASK_AGAIN: Final = 5.0

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from kube.errors import Conflict, Expired, KubeError, Unavailable
 from models.conditions import Reason
-from models.workflow_io import Removed
+from models.deprovision import Removed
 
 HEARTBEAT_EVERY: Final = 0.5
 """Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""

@@ -5,7 +5,6 @@ from typing import Final
 
 from temporalio import activity
 
-from activities.certificates import certificates_are_usable
 from activities.chart import NO_ENDPOINT
 from activities.progress import heartbeating, still_waiting
 from kube.client import Kube
@@ -20,7 +19,8 @@ from kube.resources import (
     VALIDATING_WEBHOOKS,
 )
 from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_POD_SELECTOR, OPERAND_WEBHOOK_SERVICE
-from models.workflow_io import ReadyInput
+from models.provision import ReadyInput
+from operand.certificates import certificates_are_usable
 
 ATTEMPT: Final = 30.0
 """Seconds one attempt watches before it reports what is not ready and is tried again, within the deadline."""

@@ -4,14 +4,16 @@ from datetime import UTC, datetime
 
 from temporalio import activity
 
-from activities.secret import read_credentials
 from kube.client import Kube
 from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import Reason, ready_condition, status_after
+from models.deprovision import ReleaseKind
 from models.names import FINALIZER
 from models.operators import Operator, OperatorRef, responsible, rivals
-from models.workflow_io import Assessment, Finding, ReleaseKind, Standing
+from models.provision import Assessment, Standing
+from models.status import Finding
+from operand.credentials import read_credentials
 
 
 class ResponsibilityActivities:

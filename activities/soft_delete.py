@@ -12,16 +12,16 @@ from typing import Any, Final, TypeVar
 from prometheus_client import Counter
 from temporalio import activity
 
-from activities.abandoned import AbandonedReport
 from activities.progress import Progress, failure, heartbeating
-from activities.service_objects import is_held, kept_by, last_message, remove_secret
 from kube.answers import Object, Objects
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
+from models.deprovision import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
 from models.names import OPERAND_FINALIZER
-from models.workflow_io import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
+from operand.abandoned_report import AbandonedReport
+from operand.service_objects import is_held, kept_by, last_message, remove_secret
 
 T = TypeVar("T")
 AT_ONCE: Final = 32

@@ -12,7 +12,7 @@ from kube.errors import Conflict, KubeError, NotFound
 from kube.resources import BTP_OPERATORS, EVENTS
 from models.conditions import MEANING, State, ready_condition, status_after
 from models.names import API_GROUP, API_VERSION, FIELD_MANAGER, KIND
-from models.workflow_io import StatusInput, WarningInput
+from models.status import StatusInput, WarningInput
 
 log = structlog.get_logger(__name__)
 

@@ -9,9 +9,7 @@ from typing import Final
 
 from temporalio import activity
 
-from activities.managed import managed, written_by_us
 from activities.progress import Progress, failure, heartbeating, still_waiting
-from activities.secret import operand_config
 from kube.client import Kube
 from kube.errors import KubeError, NotFound
 from kube.resources import (
@@ -27,6 +25,7 @@ from kube.resources import (
     Resource,
 )
 from models.conditions import Reason
+from models.deprovision import Removed, TeardownInput
 from models.names import (
     API_GROUP,
     KYMA_NAMESPACE,
@@ -34,7 +33,8 @@ from models.names import (
     OPERAND_DEPLOYMENT,
     OPERAND_POD_SELECTOR,
 )
-from models.workflow_io import Removed, TeardownInput
+from operand.credentials import operand_config
+from operand.ownership import managed, written_by_us
 
 OWN_CRD: Final = f"{BTP_OPERATORS.plural}.{API_GROUP}"
 FIRST_LOOK: Final = 0.05

@@ -13,11 +13,11 @@ from rich.live import Live
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from activities.nudge import workflow_id
 from btpctl import show
 from btpctl.connections import CommandError, connected
 from btpctl.doctor import examine
 from btpctl.standing import find, standings
+from dispatch.names import workflow_id
 from kube.errors import KubeError
 from kube.resources import CONFIG_MAPS
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE

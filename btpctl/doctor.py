@@ -12,10 +12,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from activities.nudge import SEARCH_ATTRIBUTES
-from activities.render import ChartRenderer, RenderError
-from activities.secret import Credentials
 from btpctl.connections import CommandError, cluster, temporal
+from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import KubeError
@@ -31,6 +29,8 @@ from kube.resources import (
 )
 from models.credentials import REQUIRED_KEYS, verdict
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+from operand.credentials import Credentials
+from operand.rendering import ChartRenderer, RenderError
 from runtime.settings import WorkerSettings
 from worker.schedule import schedule_id
 

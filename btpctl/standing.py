@@ -7,13 +7,13 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.nudge import workflow_id
 from btpctl.connections import CommandError, Ends
+from dispatch.names import workflow_id
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS
 from models.conditions import ready_condition
 from models.operators import Operator
-from models.workflow_io import ProgressReport
+from models.status import ProgressReport
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 
-from activities.nudge import SEARCH_ATTRIBUTES
+from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from runtime.codec import EncryptionCodec
 from runtime.settings import Settings, SettingsError
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
-from models.workflow_io import Limits, OperandTeardown
+from models.limits import Limits, OperandTeardown
 from runtime.codec import EncryptionCodec
 
 CHECKOUT = Path(__file__).parent.parent

@@ -11,7 +11,6 @@ from hypothesis import HealthCheck, settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from activities.render import ChartRenderer
 from kube.client import Kube
 from localcluster.binaries import binary
 from localcluster.client import CREDENTIALS
@@ -19,6 +18,7 @@ from localcluster.client import Client as Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.temporal import TemporalServer
 from models.operators import Operator, OperatorRef
+from operand.rendering import ChartRenderer
 from runtime.connect import register_search_attributes
 from tests.cluster import remove_everything
 

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from prometheus_client import REGISTRY
 
-from activities.nudge import Nudger
+from dispatch.nudger import Nudger
 from kube.client import Kube
 from models.operators import OperatorRef
 from runtime.connect import connect

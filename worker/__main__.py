@@ -10,9 +10,9 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.catalogue import all_activities
-from activities.render import ChartRenderer
+from activities.registry import all_activities
 from kube.client import Kube
+from operand.rendering import ChartRenderer
 from runtime.connect import connect
 from runtime.pages import pages
 from runtime.process import leave, run

@@ -13,9 +13,9 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from activities.nudge import DEFAULT_TASK_QUEUE
+from dispatch.names import DEFAULT_TASK_QUEUE
 from models.names import RESYNC_SCHEDULE, RESYNC_WORKFLOW
-from models.workflow_io import ResyncInput
+from models.resync import ResyncInput
 from runtime.settings import Settings
 
 

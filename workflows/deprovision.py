@@ -18,22 +18,19 @@ with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
     from activities.teardown import TeardownActivities
     from models.conditions import Reason
-    from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
-    from models.workflow_io import (
+    from models.deprovision import (
         DeletionMode,
         DeprovisionResult,
-        Finding,
-        OperandTeardown,
-        OperatorInput,
-        ProgressReport,
         ReleaseKind,
         Remaining,
         Removed,
-        SoFar,
         SoftDeleteResult,
         TeardownInput,
-        WarningInput,
     )
+    from models.limits import OperandTeardown
+    from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
+    from models.operator_input import OperatorInput, SoFar
+    from models.status import Finding, ProgressReport, WarningInput
     from workflows.hard_delete import HardDelete
     from workflows.steps import LONG, QUICK, count, explain, said, set_status
 

@@ -12,8 +12,10 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
     from activities.hard_delete import HardDeleteActivities
+    from models.deprovision import HardDeleted, HardDeleteInput, Remaining, Removed
     from models.durations import show_duration
-    from models.workflow_io import ChartInput, HardDeleted, HardDeleteInput, OperatorInput, Remaining, Removed
+    from models.operator_input import OperatorInput
+    from models.provision import ChartInput
     from workflows.steps import LONG, history_is_long, ran_out_of_time, said, stop
 
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))

@@ -19,19 +19,17 @@ with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
     from models.durations import show_duration
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
-    from models.workflow_io import (
+    from models.operator_input import OperatorInput, SoFar
+    from models.provision import (
         Applied,
         Assessment,
         ChartInput,
-        Finding,
-        OperatorInput,
-        ProgressReport,
         ProvisionOutcome,
         ProvisionResult,
         ReadyInput,
-        SoFar,
         Standing,
     )
+    from models.status import Finding, ProgressReport
     from workflows.steps import LONG, QUICK, count, explain, history_is_long, said, set_status, stop
 
 GRACE: Final = timedelta(seconds=1)

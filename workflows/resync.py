@@ -5,9 +5,9 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from activities.nudge import ResyncActivities
+    from activities.resync import ResyncActivities
     from models.names import RESYNC_WORKFLOW
-    from models.workflow_io import ResyncInput, ResyncResult
+    from models.resync import ResyncInput, ResyncResult
     from workflows.steps import LONG
 
 

@@ -9,12 +9,12 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, FailureError, TimeoutError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.nudge import STATE_ATTRIBUTE
     from activities.progress import STILL_WAITING
     from activities.status import StatusActivities
+    from dispatch.search_attributes import STATE_ATTRIBUTE
     from models.conditions import MEANING, Reason
     from models.operators import OperatorRef
-    from models.workflow_io import Finding, StatusInput
+    from models.status import Finding, StatusInput
 
 QUICK: Final[dict[str, Any]] = {
     # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retried for

@@ -2,8 +2,8 @@
 
 import pytest
 
-from activities.render import ChartRenderer
 from kube.client import Kube
+from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 
 

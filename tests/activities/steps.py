@@ -6,12 +6,12 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
 from activities.readiness import ReadinessActivities
-from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
 from models.operators import OperatorRef
-from models.workflow_io import Applied, ChartInput, ReadyInput
+from models.provision import Applied, ChartInput, ReadyInput
+from operand.rendering import ChartRenderer
 
 
 class Steps:

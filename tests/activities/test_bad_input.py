@@ -12,7 +12,6 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
-from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.answers import Object
@@ -26,7 +25,9 @@ from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
-from models.workflow_io import Applied, ChartInput, StatusInput
+from models.provision import Applied, ChartInput
+from models.status import StatusInput
+from operand.rendering import ChartRenderer
 from tests.cluster import encoded
 from tests.conftest import CHART
 from trigger.digests import OperatorDigest

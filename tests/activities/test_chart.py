@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.render import ChartRenderer
 from kube.answers import Object
 from kube.client import Kube
 from kube.resources import (
@@ -37,7 +36,8 @@ from models.names import (
     WEBHOOK_CERT_SECRET,
 )
 from models.operators import OperatorRef
-from models.workflow_io import ChartInput
+from models.provision import ChartInput
+from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
 from tests.conftest import CHART

@@ -14,7 +14,7 @@ from models.names import (
     OPERAND_DEPLOYMENT,
 )
 from models.operators import OperatorRef
-from models.workflow_io import ChartInput
+from models.provision import ChartInput
 from tests.activities.steps import Steps
 from tests.cluster import encoded
 from tests.conftest import Eventually

@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.hard_delete import HardDeleteActivities
-from activities.service_objects import ServiceObjectActivities, is_held
+from activities.service_objects import ServiceObjectActivities
 from activities.soft_delete import SoftDeleteActivities
 from activities.teardown import TeardownActivities
 from kube.answers import Object
@@ -30,9 +30,10 @@ from kube.resources import (
 )
 from kube.transport import REQUESTS
 from localcluster.controlplane import ControlPlane
+from models.deprovision import HardDeleteInput, TeardownInput
 from models.names import FIELD_MANAGER, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_LABEL, OPERAND_FINALIZER
 from models.operators import OperatorRef
-from models.workflow_io import HardDeleteInput, TeardownInput
+from operand.service_objects import is_held
 from tests.cluster import ensure_namespace
 from tests.conftest import CHART, Eventually
 

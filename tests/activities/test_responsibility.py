@@ -17,7 +17,8 @@ from models.names import (
     KYMA_NAMESPACE,
 )
 from models.operators import Operator, OperatorRef
-from models.workflow_io import Finding, Standing, StatusInput
+from models.provision import Standing
+from models.status import Finding, StatusInput
 from tests.activities.steps import Steps
 
 

@@ -25,7 +25,7 @@ from models.names import (
     OPERAND_FINALIZER,
 )
 from models.operators import OperatorRef
-from models.workflow_io import Applied, ChartInput
+from models.provision import Applied, ChartInput
 from tests.activities.steps import Steps
 from tests.cluster import ensure_namespace
 

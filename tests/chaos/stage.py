@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
-from models.workflow_io import ReleaseKind
+from models.deprovision import ReleaseKind
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow

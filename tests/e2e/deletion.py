@@ -11,13 +11,14 @@ from typing import Any
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from activities.nudge import Nudger
+from dispatch.nudger import Nudger
 from localcluster.client import Client as Person
 from localcluster.environment import Environment
 from localcluster.processes import Process
 from localcluster.servicemanager import ServiceManager
+from models.deprovision import DeprovisionResult, ReleaseKind
+from models.limits import Limits, OperandTeardown
 from models.operators import Operator
-from models.workflow_io import DeprovisionResult, Limits, OperandTeardown, ReleaseKind
 from workflows.deprovision import DeprovisionWorkflow
 
 

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from activities.nudge import workflow_id
+from dispatch.names import workflow_id
 from localcluster.environment import Environment
 from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
 from models.operators import Operator

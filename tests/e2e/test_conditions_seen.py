@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from activities.nudge import Nudger, workflow_id
-from activities.render import ChartRenderer
+from dispatch.names import workflow_id
+from dispatch.nudger import Nudger
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, NAMESPACES
 from localcluster.client import Client as Person
 from models.conditions import MEANING, Reason, ready_condition
+from models.limits import Limits, OperandTeardown
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
-from models.workflow_io import Limits, OperandTeardown
+from operand.rendering import ChartRenderer
 from tests.cluster import encoded
 from tests.conftest import CHART, Eventually
 from worker.__main__ import build_worker

@@ -11,8 +11,9 @@ import pytest
 
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
+from models.deprovision import DeletionMode
+from models.limits import OperandTeardown
 from models.names import OPERAND_DEPLOYMENT, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
-from models.workflow_io import DeletionMode, OperandTeardown
 from tests.e2e.deletion import Scene
 
 BUDGET = 8.0

@@ -14,7 +14,8 @@ from localcluster.environment import Environment
 from localcluster.postgresql import PostgreSQL, programs
 from localcluster.servicemanager import ServiceManager
 from localcluster.temporal import TemporalOnPostgreSQL
-from models.workflow_io import DeletionMode, ProgressReport
+from models.deprovision import DeletionMode
+from models.status import ProgressReport
 from tests.e2e.deletion import Scene
 
 pytestmark = [

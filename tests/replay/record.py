@@ -18,13 +18,13 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from activities.nudge import workflow_id
+from dispatch.names import workflow_id
 from localcluster.binaries import ensure_all
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
+from models.limits import OperandTeardown
 from models.names import OPERAND_FINALIZER, RESYNC_SCHEDULE
 from models.operators import Operator, OperatorRef
-from models.workflow_io import OperandTeardown
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
 

@@ -11,7 +11,8 @@ from temporalio.worker import Replayer
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from models.names import PROVISION_WORKFLOW
-from models.workflow_io import OperatorInput, ProvisionOutcome, ProvisionResult
+from models.operator_input import OperatorInput
+from models.provision import ProvisionOutcome, ProvisionResult
 from worker.__main__ import WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))

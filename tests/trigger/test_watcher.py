@@ -9,7 +9,6 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
-from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
@@ -19,7 +18,9 @@ from localcluster.client import Client as Person
 from models.conditions import Reason
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
 from models.operators import OperatorRef
-from models.workflow_io import ChartInput, Finding, StatusInput
+from models.provision import ChartInput
+from models.status import Finding, StatusInput
+from operand.rendering import ChartRenderer
 from tests.conftest import Eventually
 from trigger.nudges import Nudges
 from trigger.watcher import Watcher

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import yaml
 
-from activities.render import ChartRenderer, RenderError
-from activities.secret import Credentials
 from kube.resources import APPLY_WAVES, CHART_KINDS, chart_kind
 from localcluster.client import CREDENTIALS
 from localcluster.controlplane import CHECKOUT
 from models.names import MANAGED_BY, MANAGED_BY_LABEL, OPERAND_DEPLOYMENT
+from operand.credentials import Credentials
+from operand.rendering import ChartRenderer, RenderError
 from tests.cluster import encoded
 
 CHART = CHECKOUT / "chart" / "sap-btp-operator"

@@ -3,10 +3,10 @@ import base64
 from hypothesis import given
 from hypothesis import strategies as st
 
-from activities.secret import Credentials
 from localcluster.client import CREDENTIALS
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS, verdict
+from operand.credentials import Credentials
 from tests.cluster import encoded
 
 

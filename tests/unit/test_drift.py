@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
-from activities.render import RenderError, applied_hash, prepare
 from kube.drift import drifted
+from operand.rendering import RenderError, applied_hash, prepare
 
 RENDERED = """
 apiVersion: v1

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from activities.render import ChartRenderer, RenderError, prepare
-from activities.secret import Credentials
 from localcluster.client import CREDENTIALS
 from models.names import MANAGED_BY, MANAGED_BY_LABEL
+from operand.credentials import Credentials
+from operand.rendering import ChartRenderer, RenderError, prepare
 from tests.cluster import encoded
 from tests.conftest import CHART
 

@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from activities import pki
+from operand import pki
 
 NOW = datetime.now(UTC)
 NAMES = ["operand.kyma-system.svc", "operand.kyma-system"]

@@ -14,9 +14,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
-from activities.nudge import SEARCH_ATTRIBUTES
+from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from models.conditions import Reason
-from models.workflow_io import DeletionMode, DeprovisionResult, OperandTeardown, ReleaseKind
+from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
+from models.limits import OperandTeardown
 from tests.workflows.world import World, an_input, refused, serving
 from workflows.deprovision import DeprovisionWorkflow
 

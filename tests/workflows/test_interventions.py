@@ -13,8 +13,9 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from models.conditions import Reason
+from models.deprovision import DeletionMode
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
-from models.workflow_io import DeletionMode, ProvisionOutcome
+from models.provision import ProvisionOutcome
 from tests.workflows.world import World, an_input, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow

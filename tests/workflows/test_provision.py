@@ -9,21 +9,14 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 
-from activities.nudge import Nudger, workflow_id
+from dispatch.names import workflow_id
+from dispatch.nudger import Nudger
 from models.conditions import Reason
+from models.deprovision import DeletionMode, ReleaseKind
+from models.limits import Limits, OperandTeardown
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
-from models.workflow_io import (
-    Assessment,
-    DeletionMode,
-    Finding,
-    Limits,
-    OperandTeardown,
-    ProvisionOutcome,
-    ProvisionResult,
-    ReleaseKind,
-    Standing,
-    Survey,
-)
+from models.provision import Assessment, ProvisionOutcome, ProvisionResult, Standing, Survey
+from models.status import Finding
 from tests.workflows.world import REF, World, an_input, refused, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow

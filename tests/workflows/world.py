@@ -17,28 +17,21 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.progress import permanent, still_waiting
 from kube.errors import Refused
 from models.conditions import Reason
-from models.operators import OperatorRef
-from models.workflow_io import (
+from models.deprovision import (
     AbandonedObject,
-    Applied,
-    Assessment,
-    ChartInput,
     HardDeleted,
     HardDeleteInput,
-    Limits,
-    OperandTeardown,
-    OperatorInput,
-    ReadyInput,
     ReleaseKind,
     Remaining,
     Removed,
     SoftDeleteResult,
-    Standing,
-    StatusInput,
-    Survey,
     TeardownInput,
-    WarningInput,
 )
+from models.limits import Limits, OperandTeardown
+from models.operator_input import OperatorInput
+from models.operators import OperatorRef
+from models.provision import Applied, Assessment, ChartInput, ReadyInput, Standing, Survey
+from models.status import StatusInput, WarningInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.resync import ResyncWorkflow

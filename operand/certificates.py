@@ -9,8 +9,6 @@ from typing import Any
 import structlog
 from prometheus_client import Counter
 
-from activities import pki
-from activities.managed import is_labelled
 from kube.client import Kube
 from kube.resources import SECRETS
 from models.names import (
@@ -21,6 +19,8 @@ from models.names import (
     OPERAND_WEBHOOK_SERVICE,
     WEBHOOK_CERT_SECRET,
 )
+from operand import pki
+from operand.ownership import is_labelled
 
 DNS_NAMES = [f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}.svc", f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}"]
 REGENERATIONS = Counter("btp_certs_regenerations", "Certificates made anew", ("secret",))

@@ -4,10 +4,6 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from activities.managed import managed, written_by_us
-from activities.progress import permanent
-from activities.render import ChartRenderer, RenderError
-from activities.secret import Credentials
 from kube.answers import Object
 from kube.client import Kube
 from kube.readiness import unready, untrusted_webhooks
@@ -24,6 +20,10 @@ from kube.resources import (
 from models.conditions import Reason
 from models.names import DISABLE_NETWORK_POLICIES_ANNOTATION, KYMA_NAMESPACE
 from models.operators import OperatorRef
+from operand.credentials import Credentials
+from operand.errors import Permanent
+from operand.ownership import managed, written_by_us
+from operand.rendering import ChartRenderer, RenderError
 
 PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
 """Kinds of which surplus objects are removed: not CRDs, which would take users' objects along, and no Secrets."""
@@ -63,7 +63,7 @@ class Comparison:
         try:
             objects = await self._renderer.render(values)
         except RenderError as error:
-            raise permanent(
+            raise Permanent(
                 Reason.PREPARING_INSTALL_INFO_FAILED,
                 f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
             ) from None  # the chained original would carry what was scrubbed

@@ -7,15 +7,15 @@ from temporalio.client import Client
 
 from activities.chart import ChartActivities
 from activities.hard_delete import HardDeleteActivities
-from activities.nudge import ResyncActivities
 from activities.readiness import ReadinessActivities
-from activities.render import ChartRenderer
 from activities.responsibility import ResponsibilityActivities
+from activities.resync import ResyncActivities
 from activities.service_objects import ServiceObjectActivities
 from activities.soft_delete import SoftDeleteActivities
 from activities.status import StatusActivities
 from activities.teardown import TeardownActivities
 from kube.client import Kube
+from operand.rendering import ChartRenderer
 
 
 def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_queue: str) -> list[Callable[..., Any]]:

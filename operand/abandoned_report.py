@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS
+from models.deprovision import MAX_NAMED, AbandonedObject
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
 from models.operators import OperatorRef
-from models.workflow_io import MAX_NAMED, AbandonedObject
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""

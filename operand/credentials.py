@@ -10,7 +10,7 @@ from kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS
 from models.conditions import Reason
 from models.credentials import CREDENTIALS_NAMESPACE_KEY, text_values, verdict
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_CONFIG, OPERAND_CREDENTIALS_SECRET
-from models.workflow_io import Finding
+from models.status import Finding
 
 _OF_THE_CHART: Final = ("tokenurlsuffix",)
 """What the chart adds to the operand's Secret by itself."""

@@ -1,0 +1,32 @@
+"""The backstop: what a lost trigger would have said."""
+
+from temporalio import activity
+from temporalio.client import Client
+
+from dispatch.nudger import Nudger
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS
+from models.operators import Operator
+from models.resync import ResyncInput, ResyncResult
+
+
+class ResyncActivities:
+    """Nudges every CR, as the trigger does on a change."""
+
+    def __init__(self, kube: Kube, client: Client, task_queue: str) -> None:
+        self._kube = kube
+        self._client = client
+        self._task_queue = task_queue
+
+    @activity.defn
+    async def nudge_all(self, input: ResyncInput) -> ResyncResult:
+        """Nudge every BtpOperator of the cluster."""
+        nudger = Nudger(self._client, self._task_queue, input.limits, input.operand_teardown)
+        nudged = 0
+        async for page, _ in self._kube.pages(BTP_OPERATORS):
+            for obj in page:
+                operator = Operator.from_object(obj)
+                await nudger.nudge(operator.ref, operator.deleting)
+                nudged += 1
+                activity.heartbeat(nudged)
+        return ResyncResult(nudged=nudged)

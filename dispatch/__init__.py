@@ -1,0 +1,1 @@
+"""How a CR's workflow is named, started and signalled, by whoever saw a change."""

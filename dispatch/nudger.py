@@ -1,0 +1,47 @@
+"""Tells a CR's workflow to look again, or starts it: one request, so there is no race between the two."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+
+from dispatch.names import workflow_id
+from dispatch.search_attributes import NAME_ATTRIBUTE, NAMESPACE_ATTRIBUTE
+from models.limits import Limits, OperandTeardown
+from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
+from models.operator_input import OperatorInput
+from models.operators import OperatorRef
+
+TASK_TIMEOUT: Final = timedelta(seconds=5)
+"""A worker that died with a workflow task in its hands is noticed after this."""
+
+
+@dataclass(frozen=True)
+class Nudger:
+    """Starts or signals the one workflow of a CR."""
+
+    client: Client
+    task_queue: str
+    limits: Limits
+    operand_teardown: OperandTeardown
+
+    async def nudge(self, ref: OperatorRef, deleting: bool) -> None:
+        """Signal-with-start under the CR's one id. What runs already gets the signal, of whichever type it is."""
+        await self.client.start_workflow(
+            DEPROVISION_WORKFLOW if deleting else PROVISION_WORKFLOW,
+            OperatorInput(ref=ref, limits=self.limits, operand_teardown=self.operand_teardown),
+            id=workflow_id(ref, self.task_queue),
+            task_queue=self.task_queue,
+            task_timeout=TASK_TIMEOUT,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal=DELETION_REQUESTED if deleting else LOOK_AGAIN,
+            search_attributes=TypedSearchAttributes(
+                [
+                    SearchAttributePair(NAMESPACE_ATTRIBUTE, ref.namespace),
+                    SearchAttributePair(NAME_ATTRIBUTE, ref.name),
+                ]
+            ),
+            static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
+        )

@@ -1,0 +1,29 @@
+"""The input that both workflows of a CR share: one may go on as the other."""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from models.deprovision import Removed
+from models.limits import Limits, OperandTeardown
+from models.operators import OperatorRef
+
+
+class SoFar(BaseModel):
+    """What one run hands to the next when its history has grown long. Deadlines stay where they are."""
+
+    began: datetime | None = None
+    ready_by: datetime | None = None
+    hard_delete_ends: datetime | None = None
+    removed: Removed = Removed()
+    found: Removed = Removed()
+    """The service objects that stood there at the beginning."""
+
+
+class OperatorInput(BaseModel):
+    """The input of ProvisionWorkflow and DeprovisionWorkflow: one may go on as the other."""
+
+    ref: OperatorRef
+    limits: Limits = Limits()
+    operand_teardown: OperandTeardown = OperandTeardown.AUTO
+    so_far: SoFar = SoFar()

@@ -1,0 +1,39 @@
+"""What is reported to people: a finding on the CR, a warning Event, the answer to the query `progress`."""
+
+from datetime import datetime
+
+from pydantic import BaseModel
+
+from models.conditions import Reason
+from models.operators import OperatorRef
+
+
+class ProgressReport(BaseModel):
+    """The answer to the query `progress`: where a workflow stands."""
+
+    reason: Reason | None = None
+    message: str = ""
+    budget_ends: datetime | None = None
+    """When hard delete gives up, while it runs."""
+
+
+class Finding(BaseModel):
+    """An answer about the cluster that becomes the CR's condition."""
+
+    reason: Reason
+    message: str = ""
+
+
+class StatusInput(BaseModel):
+    """A finding to be written to the CR's status."""
+
+    ref: OperatorRef
+    finding: Finding
+
+
+class WarningInput(BaseModel):
+    """An Event to be recorded on the CR."""
+
+    ref: OperatorRef
+    reason: str
+    message: str
