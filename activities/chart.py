@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from temporalio import activity
 
-from activities.progress import Progress, failure, heartbeating, permanent, still_waiting
+from activities.edge import checked
+from activities.progress import Progress, heartbeating
 from kube.answers import Object
 from kube.client import Kube
 from kube.drift import drifted
@@ -19,6 +20,7 @@ from kube.resources import (
     SECRETS,
 )
 from models.conditions import Reason
+from models.mandate import Purpose
 from models.names import (
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
@@ -30,6 +32,8 @@ from models.provision import Applied, ChartInput, Survey
 from models.status import Finding
 from operand.certificates import certificates_are_usable, ensure_certificates
 from operand.credentials import Credentials, installed_credentials, read_credentials
+from operand.errors import Permanent, failure_of
+from operand.mandated import MandatedKube, holding
 from operand.ownership import is_labelled
 from operand.rendered_vs_live import Comparison, Item, Surplus, not_ready
 from operand.rendering import ChartRenderer
@@ -48,7 +52,8 @@ class ChartActivities:
         self._comparison = Comparison(kube, renderer)
 
     @activity.defn
-    async def survey(self, input: ChartInput) -> Survey:
+    @checked
+    async def check_drift(self, input: ChartInput) -> Survey:
         """Compare an installed chart with what it should be. Writes nothing."""
         credentials, ca = await asyncio.gather(self._credentials(), certificates_are_usable(self._kube))
         if ca is None:
@@ -65,60 +70,66 @@ class ChartActivities:
         )
 
     @activity.defn
+    @checked
     async def apply_chart(self, input: ChartInput) -> Applied:
         """Have every chart object in the cluster as rendered; what is so already is not sent."""
-        async with heartbeating() as progress:
-            return await self._install(input.ref, await self._credentials(), progress)
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.PROVISION) as held:
+            progress.got_answer()
+            return await self._install(input.ref, held, await self._credentials(), progress)
 
     @activity.defn
+    @checked
     async def restore_operand(self, input: ChartInput) -> Applied:
         """For a deletion: have the chart as rendered while anything waits for the operand, which alone can delete it.
 
         What Secret sap-btp-manager no longer says is taken from what was installed.
         """
-        async with heartbeating() as progress:
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+            progress.got_answer()
             if not await is_operand_needed(self._kube):
                 return Applied(chart_version=self._renderer.version)
             credentials = await read_credentials(self._kube)
             if isinstance(credentials, Finding):
                 said, credentials = credentials, await installed_credentials(self._kube)
                 if isinstance(credentials, Finding):
-                    raise permanent(said.reason, f"{said.message}; and the operand's own: {credentials.message}")
-            return await self._install(input.ref, credentials, progress)
+                    raise Permanent(said.reason, f"{said.message}; and the operand's own: {credentials.message}")
+            return await self._install(input.ref, held, credentials, progress)
 
-    async def _install(self, ref: OperatorRef, credentials: Credentials, progress: Progress) -> Applied:
+    async def _install(
+        self, ref: OperatorRef, held: MandatedKube, credentials: Credentials, progress: Progress
+    ) -> Applied:
         progress.say("certificates")
         try:
-            ca = await ensure_certificates(self._kube)
+            ca = await ensure_certificates(self._kube, held)
         except KubeError as error:
-            raise failure(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
+            raise failure_of(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
         progress.say("rendering")
         items, surplus = await self._comparison.items(ref, credentials, ca)
         await self._check_priority_classes(items)
-        written = await self._apply(items, credentials, progress)
-        await self._forget_moved_credentials(items, credentials)
+        written = await self._apply(items, held, credentials, progress)
+        await self._forget_moved_credentials(items, held, credentials)
         return Applied(
             chart_version=self._renderer.version,
             written=written,
-            pruned=await self._prune(surplus),
+            pruned=await self._prune(surplus, held),
             unchanged=len(items) - len(written),
         )
 
     async def _credentials(self) -> Credentials:
         answer = await read_credentials(self._kube)
         if isinstance(answer, Finding):
-            raise permanent(answer.reason, answer.message)
+            raise Permanent(answer.reason, answer.message)
         return answer
 
-    async def _prune(self, surplus: Surplus) -> list[str]:
+    async def _prune(self, surplus: Surplus, held: MandatedKube) -> list[str]:
         """Remove what an earlier chart, or another setting, rendered: last, when what replaces it is there."""
         for resource, obj in surplus:
             meta = obj["metadata"]
             try:
-                await self._kube.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
+                await held.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
             except KubeError as error:
                 text = f"{resource.named(obj)} is no longer part of the chart, and cannot be removed: {error}"
-                raise failure(error, Reason.CHART_INSTALL_FAILED, text) from error
+                raise failure_of(error, Reason.CHART_INSTALL_FAILED, text) from error
         return [resource.named(obj) for resource, obj in surplus]
 
     async def _check_priority_classes(self, items: list[Item]) -> None:
@@ -126,24 +137,27 @@ class ChartActivities:
         named = {str(_pod_spec(item.wanted).get("priorityClassName") or "") for item in items} - {""}
         for name in sorted(named):
             if await self._kube.find(PRIORITY_CLASSES, name) is None:
-                raise permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")
+                raise Permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")
 
-    async def _apply(self, items: list[Item], credentials: Credentials, progress: Progress) -> list[str]:
+    async def _apply(
+        self, items: list[Item], held: MandatedKube, credentials: Credentials, progress: Progress
+    ) -> list[str]:
         changed = [item for item in items if drifted(item.wanted, item.live)]
         going = [item.name for item in changed if item.live and item.live["metadata"].get("deletionTimestamp")]
         if going:
-            raise still_waiting(f"still being deleted: {', '.join(going)}", pause=0.5)
+            raise progress.still_waiting(f"still being deleted: {', '.join(going)}", pause=0.5)
         room = asyncio.Semaphore(AT_ONCE)
 
         async def apply(item: Item) -> None:
             async with room:
                 progress.say(f"applying {item.name}")
                 try:
-                    await self._replace_binding(item)
-                    await self._kube.apply(item.resource, item.wanted)
+                    await self._replace_binding(item, held)
+                    await held.apply(item.resource, item.wanted)
+                    progress.got_answer()
                 except KubeError as error:
                     text = credentials.scrub(f"{item.name}: {error}")
-                    raise failure(error, Reason.CHART_INSTALL_FAILED, text) from None
+                    raise failure_of(error, Reason.CHART_INSTALL_FAILED, text) from None
 
         for wave in APPLY_WAVES:
             try:
@@ -154,16 +168,16 @@ class ChartActivities:
             except* Exception as group:
                 raise group.exceptions[0] from None
             if CONFIG_MAPS in wave:
-                await self._forget_old_cluster_id(changed)
+                await self._forget_old_cluster_id(changed, held)
         return [item.name for item in changed]
 
-    async def _replace_binding(self, item: Item) -> None:
+    async def _replace_binding(self, item: Item, held: MandatedKube) -> None:
         """A roleRef cannot be changed: a binding to another role has to go first (rbac.authorization.k8s.io/v1)."""
         if item.live and item.live.get("roleRef") != item.wanted.get("roleRef"):
             meta = item.live["metadata"]
-            await self._kube.delete(item.resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
+            await held.delete(item.resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
 
-    async def _forget_old_cluster_id(self, changed: list[Item]) -> None:
+    async def _forget_old_cluster_id(self, changed: list[Item], held: MandatedKube) -> None:
         """The operand keeps the first cluster id it saw in a Secret, and does not start with another one."""
         for item in changed:
             if item.resource is not CONFIG_MAPS or item.live is None:
@@ -171,16 +185,18 @@ class ChartActivities:
             before, after = item.live.get("data") or {}, item.wanted.get("data") or {}
             if before.get("CLUSTER_ID") != after.get("CLUSTER_ID"):
                 namespace = before.get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
-                await self._kube.delete(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace)
+                old = await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, metadata_only=True)
+                if old:
+                    await held.delete(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, uid=old["metadata"]["uid"])
 
-    async def _forget_moved_credentials(self, items: list[Item], credentials: Credentials) -> None:
+    async def _forget_moved_credentials(self, items: list[Item], held: MandatedKube, credentials: Credentials) -> None:
         """Live credentials must not stay behind in a namespace that is no longer theirs."""
         for item in items:
             before = ((item.live or {}).get("data") or {}).get("RELEASE_NAMESPACE")
             if item.resource is CONFIG_MAPS and before and before != credentials.namespace:
                 old = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, before, metadata_only=True)
                 if old and is_labelled(old):
-                    await self._kube.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, before, uid=old["metadata"]["uid"])
+                    await held.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, before, uid=old["metadata"]["uid"])
 
 
 NO_ENDPOINT: Final = f"Service {KYMA_NAMESPACE}/{OPERAND_WEBHOOK_SERVICE} has no ready endpoint"

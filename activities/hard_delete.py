@@ -1,9 +1,10 @@
-"""Deletes every ServiceBinding, then every ServiceInstance, through the operand and SAP Service Manager.
+"""Deletes every ServiceBinding and ServiceInstance through the operand and SAP Service Manager.
 
-Instances wait until the operand is done with the last binding: Service Manager refuses an instance that still has
-bindings, and each refusal costs the operand a growing pause. Where the operand's finalizer is off and only somebody
-else's keeps an object, there is nothing to wait for: it is named, and the deletion goes on. One attempt watches for
-about a minute; the budget over all attempts is kept by the Temporal server.
+The operand works on both kinds side by side, so an instance is asked to go the moment its own last binding is seen
+gone: not earlier, for Service Manager refuses an instance that still has bindings, and each refusal costs the operand a
+growing pause. Where the operand's finalizer is off and only somebody else's keeps an object, there is nothing to wait
+for: it is named, and the deletion goes on. No refusal ends an attempt: it is named, and asked for again calmly. One
+attempt watches for about a minute; the budget over all attempts is kept by the Temporal server.
 """
 
 import asyncio
@@ -15,22 +16,24 @@ from typing import Final
 
 from temporalio import activity
 
-from activities.progress import Progress, heartbeating, permanent, still_waiting
+from activities.edge import checked
+from activities.progress import Progress, heartbeating
 from kube.client import Kube
-from kube.errors import Conflict, KubeError, NotFound, Refused
+from kube.errors import KubeError, NotFound, Refused
 from kube.reflector import Change, Reflector, Source
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
-from models.conditions import Reason
-from models.deprovision import HardDeleted, HardDeleteInput, Removed
+from models.deprovision import HardDeleted, HardDeleteInput, Removed, counted
+from models.mandate import Purpose
+from operand.asking import Asking
+from operand.mandated import MandatedKube, holding
 from operand.service_objects import ServiceObject, remove_secret
 
 AT_ONCE: Final = 8
-ASK_AGAIN: Final = 5.0
-"""Seconds between requests for objects that could not be asked to go: an operand that is down is not hammered."""
 GATHER: Final = 0.05
 """Seconds in which further changes are gathered: looking costs time that grows with the number of objects."""
 NAMED: Final = 3
 ONE: Final = {SERVICE_BINDINGS: Removed(bindings=1), SERVICE_INSTANCES: Removed(instances=1)}
+KINDS: Final = (SERVICE_BINDINGS, SERVICE_INSTANCES)
 
 
 class HardDeleteActivities:
@@ -40,124 +43,91 @@ class HardDeleteActivities:
         self._kube = kube
 
     @activity.defn
-    async def hard_delete(self, input: HardDeleteInput) -> HardDeleted:
+    @checked
+    async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
         """Return what was seen to go, once nothing is left for the operand to do.
 
         Raises:
-            ApplicationError: the attempt is over, with what is left named; or RBAC forbids it for good.
+            ApplicationError: the attempt is over, with what is left and what stands in the way named.
         """
-        deadline = time.monotonic() + input.attempt.total_seconds()
-        async with heartbeating() as progress:
-            kept = [
-                named
-                for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES)
-                for named in await _Removal(self._kube, resource, progress, deadline).run()
-            ]
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+            progress.got_answer()
+            attempt = _Attempt(self._kube, held, progress, input)
+            kept = await attempt.run()
             return HardDeleted(**progress.removed.model_dump(), kept=kept)
 
 
-class _Removal:
-    """The removal of all objects of one kind, as far as one attempt gets."""
+class _Attempt:
+    """The deletion of all objects of both kinds, as far as one attempt gets."""
 
-    def __init__(self, kube: Kube, resource: Resource, progress: Progress, deadline: float) -> None:
+    def __init__(self, kube: Kube, held: MandatedKube, progress: Progress, input: HardDeleteInput) -> None:
         self._kube = kube
-        self._resource = resource
+        self._held = held
         self._progress = progress
-        self._deadline = deadline
+        self._input = input
         self._changed = asyncio.Event()
-        self._reflector = Reflector(
-            kube, Source(resource, ServiceObject.digest, metadata_only=False), on_sync=self._changed.set
-        )
-        self._asked: dict[str, float] = {}
-        self._refused: set[str] = set()
-        self._obstacles: dict[str, str] = {}
-        self._unreachable = False
+        self._reflectors: dict[Resource, Reflector] = {}
+        self._asking = {kind: Asking(kind, held) for kind in KINDS}
         self._secrets: set[tuple[str, str, str]] = set()
+        self._trouble = ""
 
     async def run(self) -> list[str]:
         """Go on until the operand is done with each and their Secrets are gone. Returns some of what others keep."""
+        for kind in KINDS:
+            if await self._exists(kind):
+                source = Source(kind, ServiceObject.digest, metadata_only=False)
+                self._reflectors[kind] = Reflector(self._kube, source, on_sync=self._changed.set)
+        following = [asyncio.create_task(self._follow(kind)) for kind in self._reflectors]
         try:
-            await self._kube.first_page(self._resource, 1)
-        except NotFound:
-            return []  # the CRD is not there, so nothing of its kind is
-        except KubeError as error:
-            _raise_if_forbidden(error, self._resource)
-            raise
-        following = asyncio.create_task(self._follow())
-        try:
-            async with asyncio.timeout_at(asyncio.get_running_loop().time() + self._deadline - time.monotonic()):
+            async with asyncio.timeout(self._input.attempt.total_seconds()):
                 while not await self._is_done():
                     self._progress.say(self._left())
                     await self._wait_for_change()
                 return list(islice(self._kept(), NAMED))
         except TimeoutError:
-            raise still_waiting(self._left(), pause=0.1) from None
+            raise self._progress.still_waiting(self._left(), pause=0.1) from None
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            for task in following:
+                task.cancel()
+            await asyncio.gather(*following, return_exceptions=True)
+
+    async def _exists(self, kind: Resource) -> bool:
+        try:
+            await self._kube.first_page(kind, 1)
+        except NotFound:
+            return False  # the CRD is not there, so nothing of its kind is
+        return True
 
     async def _is_done(self) -> bool:
-        if not self._reflector.synced:
+        if not await self._hear():
             return False
-        now = time.monotonic()
-        due = {
-            key: seen
-            for key, seen in self._reflector.known.items()
-            if not seen.deleting
-            and seen.uid not in self._refused
-            and now - self._asked.get(seen.uid, -ASK_AGAIN) >= ASK_AGAIN
-        }
-        if due:
-            self._asked.update({seen.uid: now for seen in due.values()})
-            await self._ask(sorted({namespace for namespace, _ in due}))
+        await self._ask()
         await self._look_at_secrets()
-        return all(seen.kept_by for seen in self._reflector.known.values()) and not self._secrets
+        known = [seen for kind in self._reflectors for seen in self._known(kind).values()]
+        return all(seen.kept_by for seen in known) and not self._secrets
 
-    async def _ask(self, namespaces: list[str]) -> None:
-        """Ask for the deletion of everything in these namespaces, some at a time.
+    async def _hear(self) -> bool:
+        """Whether all is being followed. An API server that says nothing for long is asked something."""
+        reflectors = self._reflectors.values()
+        if not all(reflector.synced for reflector in reflectors):
+            return False
+        silent = max((time.monotonic() - reflector.heard for reflector in reflectors), default=0.0)
+        if silent > self._input.answer_every.total_seconds():
+            await self._held.hold()
+            silent = 0.0
+        self._progress.got_answer(silent)
+        return True
 
-        While the operand's webhook cannot be reached, one namespace is asked first, and the others only if it works.
-        """
-        room = asyncio.Semaphore(AT_ONCE)
-        if self._unreachable:
-            self._unreachable = False
-            await self._ask_namespace(namespaces.pop(0), room)
-            if self._unreachable:
-                return
-        await asyncio.gather(*(self._ask_namespace(namespace, room) for namespace in namespaces))
-
-    async def _ask_namespace(self, namespace: str, room: asyncio.Semaphore) -> None:
-        async with room:
-            self._obstacles.pop(namespace, None)
-            try:
-                await self._kube.delete_collection(self._resource, namespace)
-            except Refused as error:
-                _raise_if_forbidden(error, self._resource)
-                await self._ask_one_by_one(namespace)
-            except NotFound:
-                pass
-            except KubeError as error:
-                self._unreachable = True
-                self._obstacles[namespace] = f"{namespace}: {error}"
-
-    async def _ask_one_by_one(self, namespace: str) -> None:
-        """A collection stops at the first object that admission refuses (preventDeletion): ask for each of the rest.
-
-        What was refused is not asked again in this attempt: only a person can change its mind.
-        """
-        for (where, name), seen in list(self._reflector.known.items()):
-            if where != namespace or seen.deleting:
-                continue
-            try:
-                await self._kube.delete(self._resource, name, namespace, uid=seen.uid)
-            except Refused as error:
-                self._refused.add(seen.uid)
-                self._obstacles[f"{namespace}/{name}"] = f"{namespace}/{name}: {error}"
-            except Conflict:
-                pass  # another object of that name by now; it is asked for itself
-            except KubeError as error:
-                self._unreachable = True
-                self._obstacles[f"{namespace}/{name}"] = f"{namespace}/{name}: {error}"
+    async def _ask(self) -> None:
+        """Ask for every binding, and for each instance that no binding, and no instance that refers to it, needs."""
+        bindings, instances = self._known(SERVICE_BINDINGS), self._known(SERVICE_INSTANCES)
+        bound = {seen.instance for seen in bindings.values() if not seen.kept_by}  # those are gone in SAP BTP
+        referred = any(seen.refers and not seen.kept_by for seen in instances.values())
+        free = {key for key, seen in instances.items() if key not in bound and not (seen.shared and referred)}
+        await asyncio.gather(
+            self._asking[SERVICE_BINDINGS].ask(bindings, set(bindings)),
+            self._asking[SERVICE_INSTANCES].ask(instances, free),
+        )
 
     async def _look_at_secrets(self) -> None:
         """A binding's Secret goes with it; whichever the operand and the garbage collector left is removed here."""
@@ -167,13 +137,13 @@ class _Removal:
         async def look(namespace: str, name: str, uid: str) -> None:
             async with room:
                 try:
-                    gone = await remove_secret(self._kube, namespace, name, uid)
+                    gone = await remove_secret(self._kube, self._held, namespace, name, uid)
                     self._progress.removed += Removed(secrets=int(gone))
-                except Conflict:
-                    pass  # somebody made another Secret of that name meanwhile
+                except Refused as error:
+                    self._trouble = f"Secret {namespace}/{name} was left alone: {error}"
                 except KubeError as error:
-                    _raise_if_forbidden(error, self._resource)
                     self._secrets.add((namespace, name, uid))
+                    self._trouble = f"Secret {namespace}/{name}: {error}"
 
         await asyncio.gather(*(look(*secret) for secret in looked))
 
@@ -185,40 +155,44 @@ class _Removal:
         await asyncio.sleep(GATHER)
         self._changed.clear()
 
-    async def _follow(self) -> None:
-        async for change in self._reflector.changes():
-            self._note(change)
+    async def _follow(self, kind: Resource) -> None:
+        async for change in self._reflectors[kind].changes():
+            self._note(kind, change)
             self._changed.set()
 
-    def _note(self, change: Change) -> None:
+    def _note(self, kind: Resource, change: Change) -> None:
         if change.after is None:
-            self._progress.removed += ONE[self._resource]
-            namespace, name = change.key
-            self._obstacles.pop(f"{namespace}/{name}", None)
+            self._progress.removed += ONE[kind]
+            namespace, _ = change.key
             if change.before.secret:
                 self._secrets.add((namespace, change.before.secret, change.before.uid))
 
+    def _known(self, kind: Resource) -> dict[tuple[str, str], ServiceObject]:
+        reflector = self._reflectors.get(kind)
+        return reflector.known if reflector else {}
+
     def _kept(self) -> Iterator[str]:
-        for (namespace, name), seen in self._reflector.known.items():
-            if seen.kept_by:
-                yield f"{self._resource.kind} {namespace}/{name} (kept by {seen.kept_by})"
+        for kind in KINDS:
+            for (namespace, name), seen in self._known(kind).items():
+                if seen.kept_by:
+                    yield f"{kind.kind} {namespace}/{name} (kept by {seen.kept_by})"
 
     def _left(self) -> str:
-        known = self._reflector.known
-        names = ", ".join(f"{namespace}/{name}" for namespace, name in islice(known, NAMED))
-        text = f"{len(known)} {self._resource.kind}s left" + (f": {names}" if names else "")
-        if self._obstacles:
-            text += f"; not accepted: {'; '.join(list(self._obstacles.values())[:NAMED])}"
-        if said := next((seen.message for seen in known.values() if seen.message), ""):
-            text += f"; last message: {said}"
+        parts = []
+        for kind in KINDS:
+            known = self._known(kind)
+            if known:
+                names = ", ".join(f"{namespace}/{name}" for namespace, name in islice(known, NAMED))
+                parts.append(f"{counted(len(known), kind.kind)} left: {names}")
+        text = "; ".join(parts) or "no service objects left"
+        obstacles = [each for asking in self._asking.values() for each in asking.obstacles()]
+        if obstacles:
+            text += f"; not accepted: {'; '.join(obstacles[:NAMED])}"
+        said = (seen.message for kind in KINDS for seen in self._known(kind).values() if seen.message)
+        if message := next(said, ""):
+            text += f"; last message: {message}"
         if kept := ", ".join(islice(self._kept(), NAMED)):
             text += f"; the operand is done with {kept}"
-        if self._reflector.trouble:
-            text += f"; {self._reflector.trouble}"
+        for trouble in (self._trouble, *(reflector.trouble for reflector in self._reflectors.values())):
+            text += f"; {trouble}" if trouble else ""
         return text
-
-
-def _raise_if_forbidden(error: KubeError, resource: Resource) -> None:
-    """RBAC's no is for good; admission's no is about one object."""
-    if error.status in (401, 403) and "admission webhook" not in str(error):
-        raise permanent(Reason.RESOURCE_REMOVAL_FAILED, f"{resource.kind}s cannot be deleted: {error}") from error

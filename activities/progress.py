@@ -1,23 +1,23 @@
-"""Heartbeats and failures, told the same way by every long activity."""
+"""Heartbeats of long activities: what they wait for, what they did, and when the API server last answered them."""
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from kube.errors import Conflict, Expired, KubeError, Unavailable
-from models.conditions import Reason
 from models.deprovision import Removed
+from models.names import STILL_WAITING
 
 HEARTBEAT_EVERY: Final = 0.5
 """Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""
-STILL_WAITING: Final = "StillWaiting"
-"""Failure type of an attempt that ended with something left: progress, not an error."""
+LONGEST: Final = 2000
+"""Characters of what is said: a heartbeat is stored at each beat."""
 
 
 class Progress:
@@ -30,13 +30,31 @@ class Progress:
     def __init__(self, removed: Removed) -> None:
         self.text = ""
         self.removed = removed
+        self.answered: datetime | None = None
+        """When the API server last answered this attempt, by the clock of the Temporal server."""
+        self._began = time.monotonic()
+        self._started = activity.info().started_time
 
     def say(self, text: str) -> None:
-        self.text = text
+        self.text = text[:LONGEST]
         self.beat()
 
+    def got_answer(self, seconds_ago: float = 0.0) -> None:
+        """The API server answered: this attempt is a real one."""
+        self.answered = self._started + timedelta(seconds=max(time.monotonic() - self._began - seconds_ago, 0.0))
+
     def beat(self) -> None:
-        activity.heartbeat(self.text, self.removed)
+        activity.heartbeat(self.text, self.removed, self.answered)
+
+    def still_waiting(self, message: str, pause: float = 1.0) -> ApplicationError:
+        """Ends an attempt that has not reached its goal; the next one looks again after `pause` seconds."""
+        return ApplicationError(
+            message[:LONGEST],
+            self.answered,
+            type=STILL_WAITING,
+            category=ApplicationErrorCategory.BENIGN,
+            next_retry_delay=timedelta(seconds=pause),
+        )
 
 
 @contextlib.asynccontextmanager
@@ -46,8 +64,8 @@ async def heartbeating() -> AsyncIterator[Progress]:
 
     async def beat() -> None:
         while True:
+            await asyncio.sleep(HEARTBEAT_EVERY)  # the first look is over by then, and what it heard goes along
             progress.beat()
-            await asyncio.sleep(HEARTBEAT_EVERY)
 
     beating = asyncio.create_task(beat())
     try:
@@ -64,26 +82,3 @@ def _removed_so_far() -> Removed:
         return Removed.model_validate(activity.info().heartbeat_details[1])
     except (IndexError, ValidationError):
         return Removed()
-
-
-def still_waiting(message: str, pause: float = 1.0) -> ApplicationError:
-    """Ends an attempt that has not reached its goal; the next one looks again after `pause` seconds."""
-    return ApplicationError(
-        message,
-        type=STILL_WAITING,
-        category=ApplicationErrorCategory.BENIGN,
-        next_retry_delay=timedelta(seconds=pause),
-    )
-
-
-def permanent(reason: Reason, message: str) -> ApplicationError:
-    """A failure that no retry mends; the workflow makes `reason` the CR's condition."""
-    return ApplicationError(message, type=reason.value, non_retryable=True)
-
-
-def failure(error: KubeError, reason: Reason, message: str) -> ApplicationError:
-    """What an API error means for an activity: tried again if it may pass, else permanent under `reason`."""
-    if not isinstance(error, Unavailable | Conflict | Expired):
-        return permanent(reason, message)
-    delay = timedelta(seconds=error.retry_after) if error.retry_after else None
-    return ApplicationError(message, type=type(error).__name__, next_retry_delay=delay)

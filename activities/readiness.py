@@ -6,7 +6,8 @@ from typing import Final
 from temporalio import activity
 
 from activities.chart import NO_ENDPOINT
-from activities.progress import heartbeating, still_waiting
+from activities.edge import checked
+from activities.progress import heartbeating
 from kube.client import Kube
 from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks
 from kube.reflector import Reflector, Source
@@ -18,9 +19,11 @@ from kube.resources import (
     PODS,
     VALIDATING_WEBHOOKS,
 )
+from models.mandate import Purpose
 from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_POD_SELECTOR, OPERAND_WEBHOOK_SERVICE
 from models.provision import ReadyInput
 from operand.certificates import certificates_are_usable
+from operand.mandated import holding
 
 ATTEMPT: Final = 30.0
 """Seconds one attempt watches before it reports what is not ready and is tried again, within the deadline."""
@@ -35,16 +38,20 @@ class ReadinessActivities:
         self._kube = kube
 
     @activity.defn
-    async def wait_ready(self, input: ReadyInput) -> None:
+    @checked
+    async def wait_until_ready(self, input: ReadyInput) -> None:
         """Return as soon as all is ready; fail, naming what is not, when the attempt is over."""
-        async with heartbeating() as progress:
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.PROVISION):
+            progress.got_answer()
             changed = asyncio.Event()
             reflectors = [Reflector(self._kube, source, on_sync=changed.set) for source in _sources()]
             following = [asyncio.create_task(_follow(reflector, changed)) for reflector in reflectors]
             try:
-                async with asyncio.timeout(min(ATTEMPT, input.timeout.total_seconds())):
+                async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
                     settled = False
                     while waiting := await self._waiting_for(reflectors, settled):
+                        if not any(reflector.trouble for reflector in reflectors):
+                            progress.got_answer()
                         progress.say("; ".join(waiting))
                         try:
                             async with asyncio.timeout(SETTLE):
@@ -53,7 +60,7 @@ class ReadinessActivities:
                             settled = True
                         changed.clear()
             except TimeoutError:
-                raise still_waiting(progress.text or "the cluster did not answer", pause=0.1) from None
+                raise progress.still_waiting(progress.text or "the cluster did not answer", pause=0.1) from None
             finally:
                 for task in following:
                     task.cancel()

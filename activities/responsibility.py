@@ -1,14 +1,19 @@
 """Decides which CR is responsible for the operand, and marks it with our finalizer. At most one ever is."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
+from pydantic import ValidationError
 from temporalio import activity
 
+from activities.edge import checked
 from kube.client import Kube
 from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import Reason, ready_condition, status_after
-from models.deprovision import ReleaseKind
+from models.deprovision import DeletionAssessment, DeletionRecord, ReleaseKind
+from models.mandate import Mandate
 from models.names import FINALIZER
 from models.operators import Operator, OperatorRef, responsible, rivals
 from models.provision import Assessment, Standing
@@ -23,8 +28,10 @@ class ResponsibilityActivities:
         self._kube = kube
 
     @activity.defn
-    async def assess(self, ref: OperatorRef) -> Assessment:
+    @checked
+    async def assess_operator(self, mandate: Mandate) -> Assessment:
         """How the CR stands, and whether what provisioning needs is there."""
+        ref = mandate.ref
         operators = await self._operators()
         me = _find(ref, operators)
         if me is None:
@@ -47,14 +54,15 @@ class ResponsibilityActivities:
         )
 
     @activity.defn
-    async def claim(self, ref: OperatorRef) -> bool:
+    @checked
+    async def add_finalizer(self, mandate: Mandate) -> bool:
         """Put our finalizer on the responsible CR; False if it is not responsible after all.
 
         Two CRs of the same second could both see themselves first. So the claim holds only against the versions that
         were seen: rivals are told first, which changes them, and a rival's claim that was under way then fails.
         """
         operators = await self._operators()
-        me = _find(ref, operators)
+        me = _find(mandate.ref, operators)
         if me is None or me.deleting or responsible(operators) != me:
             return False
         if me.holds_finalizer:
@@ -75,27 +83,35 @@ class ResponsibilityActivities:
         return True
 
     @activity.defn
-    async def disclaim(self, ref: OperatorRef) -> None:
+    @checked
+    async def remove_finalizer(self, mandate: Mandate) -> None:
         """Take our finalizer off a CR that is not, or no longer, responsible. Others' finalizers stay."""
-        me = _find(ref, await self._operators())
+        me = _find(mandate.ref, await self._operators())
         if me is not None and me.holds_finalizer:
             await self._set_finalizers(me, [name for name in me.finalizers if name != FINALIZER])
 
     @activity.defn
-    async def release_kind(self, ref: OperatorRef) -> ReleaseKind:
-        """What the CR's deletion asks for: only the responsible one takes the operand with it."""
+    @checked
+    async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
+        """What the CR's deletion asks for, and what earlier runs of it have decided.
+
+        Only the responsible CR takes the operand with it.
+        """
         operators = await self._operators()
-        me = _find(ref, operators)
+        me = _find(mandate.ref, operators)
         if me is None:
-            return ReleaseKind.GONE
+            return DeletionAssessment(kind=ReleaseKind.GONE)
         if not me.deleting:
-            return ReleaseKind.ALIVE
+            return DeletionAssessment(kind=ReleaseKind.ALIVE)
         if not me.holds_finalizer or responsible(operators) != me:
-            return ReleaseKind.LET_GO
-        return ReleaseKind.DEPROVISION
+            return DeletionAssessment(kind=ReleaseKind.LET_GO)
+        return DeletionAssessment(kind=ReleaseKind.DEPROVISION, record=_record(me.status))
 
     async def _operators(self) -> list[Operator]:
-        listing = await self._kube.list(BTP_OPERATORS)
+        try:
+            listing = await self._kube.list(BTP_OPERATORS)
+        except NotFound:
+            return []  # the definition is not there, so no CR is
         return [Operator.from_object(obj) for obj in listing.items]
 
     async def _set_finalizers(self, operator: Operator, finalizers: list[str]) -> None:
@@ -120,6 +136,14 @@ def older_exists(oldest: Operator) -> Finding:
         message=f"BtpOperator {oldest.ref} (since {since}{deleting}) is responsible for the operand; "
         "this one takes over if it is the oldest when that one is gone",
     )
+
+
+def _record(status: Mapping[str, Any] | None) -> DeletionRecord | None:
+    """What stands in `status.deletion`; nothing if it is not there or cannot be read."""
+    try:
+        return DeletionRecord.model_validate((status or {})["deletion"])
+    except (KeyError, ValidationError):
+        return None
 
 
 def _find(ref: OperatorRef, operators: list[Operator]) -> Operator | None:

@@ -3,6 +3,7 @@
 from temporalio import activity
 from temporalio.client import Client
 
+from activities.edge import checked
 from dispatch.nudger import Nudger
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
@@ -19,9 +20,10 @@ class ResyncActivities:
         self._task_queue = task_queue
 
     @activity.defn
-    async def nudge_all(self, input: ResyncInput) -> ResyncResult:
+    @checked
+    async def nudge_operators(self, input: ResyncInput) -> ResyncResult:
         """Nudge every BtpOperator of the cluster."""
-        nudger = Nudger(self._client, self._task_queue, input.limits, input.operand_teardown)
+        nudger = Nudger(self._client, self._task_queue, input.cluster, input.limits, input.operand_teardown)
         nudged = 0
         async for page, _ in self._kube.pages(BTP_OPERATORS):
             for obj in page:

@@ -7,14 +7,15 @@ from typing import Final
 from prometheus_client import Gauge
 from temporalio import activity
 
+from activities.edge import checked
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.readiness import unready
 from kube.resources import DEPLOYMENTS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.deprovision import Remaining
+from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, OPERAND_DEPLOYMENT
-from models.operators import OperatorRef
 from operand.ownership import managed
 from operand.service_objects import named
 
@@ -36,7 +37,8 @@ class ServiceObjectActivities:
         self._kube = kube
 
     @activity.defn
-    async def remaining(self, ref: OperatorRef) -> Remaining:
+    @checked
+    async def count_service_objects(self, mandate: Mandate) -> Remaining:
         """How many service objects the cluster has. Three small requests, however many there are."""
         (bindings, some), (instances, more), operand = await asyncio.gather(
             self._count(SERVICE_BINDINGS),

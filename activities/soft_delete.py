@@ -1,7 +1,8 @@
 """Lets ServiceBindings and ServiceInstances go without the operand: its finalizer off, the object deleted.
 
 Runs only when the operand and its webhooks are gone. Takes off that one finalizer and no other, never touches a Secret
-that is not the binding's, and writes down what may live on in SAP BTP before letting it go.
+that is not the binding's, and writes down what may live on in SAP BTP before letting it go. An object that cannot be
+let go is reported as kept, not as abandoned, and keeps no other.
 """
 
 import asyncio
@@ -12,15 +13,19 @@ from typing import Any, Final, TypeVar
 from prometheus_client import Counter
 from temporalio import activity
 
-from activities.progress import Progress, failure, heartbeating
+from activities.edge import checked
+from activities.progress import Progress, heartbeating
 from kube.answers import Object, Objects
 from kube.client import Kube
-from kube.errors import KubeError, NotFound
+from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
 from models.deprovision import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
+from models.mandate import Purpose
 from models.names import OPERAND_FINALIZER
 from operand.abandoned_report import AbandonedReport
+from operand.errors import failure_of
+from operand.mandated import MandatedKube, holding
 from operand.service_objects import is_held, kept_by, last_message, remove_secret
 
 T = TypeVar("T")
@@ -29,7 +34,9 @@ AT_ONCE: Final = 32
 LOOK_AGAIN: Final = 0.5
 """Seconds before the next look when the last one got nothing done."""
 TRIES: Final = 5
-ABANDONED = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
+"""Patches of one object that changed meanwhile; then the answer counts as a refusal."""
+NAMED: Final = 3
+ABANDONED: Final = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
 
 
 class SoftDeleteActivities:
@@ -39,64 +46,127 @@ class SoftDeleteActivities:
         self._kube = kube
 
     @activity.defn
-    async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
+    @checked
+    async def soft_delete_service_objects(self, input: TeardownInput) -> SoftDeleteResult:
         """Let every service object go; the result and ConfigMap sap-btp-abandoned name what was abandoned."""
-        async with heartbeating() as progress:
-            report = AbandonedReport(self._kube, input.ref, input.because)
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+            progress.got_answer()
+            report = AbandonedReport(self._kube, held, input.ref, input.because)
             try:
                 await report.load()
+                kept: list[str] = []
                 for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-                    await self._let_go_all(resource, report, progress)
-                return SoftDeleteResult(removed=progress.removed, abandoned_total=report.total, abandoned=report.first)
+                    kept += await _LettingGo(self._kube, held, resource, report, progress).run()
             except KubeError as error:
-                raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, f"soft delete: {error}") from error
+                raise failure_of(error, Reason.RESOURCE_REMOVAL_FAILED, f"soft delete: {error}") from error
+            return SoftDeleteResult(
+                removed=progress.removed, abandoned_total=report.total, abandoned=report.first, kept=kept[:NAMED]
+            )
 
-    async def _let_go_all(self, resource: Resource, report: AbandonedReport, progress: Progress) -> None:
-        """List and let go, until a list shows none that the operand's finalizer holds: some may come meanwhile."""
+
+class _LettingGo:
+    """All objects of one kind."""
+
+    def __init__(
+        self, kube: Kube, held: MandatedKube, resource: Resource, report: AbandonedReport, progress: Progress
+    ) -> None:
+        self._kube = kube
+        self._held = held
+        self._resource = resource
+        self._report = report
+        self._progress = progress
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._kept: dict[str, str] = {}
+        """Why an object could not be let go, by uid."""
+        self._tries: dict[str, int] = {}
+
+    async def run(self) -> list[str]:
+        """List and let go, until a list shows none that could be let go: some may come meanwhile.
+
+        Returns what is kept, each with the reason.
+        """
         with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
             while True:
-                held, before = 0, progress.removed
-                async for page, _ in self._kube.pages(resource):
-                    held += sum(is_held(obj) for obj in page)
-                    gone = await self._let_go_page(resource, page, report)
-                    progress.removed += gone
-                    progress.say(f"{progress.removed.bindings + progress.removed.instances} service objects let go")
+                held, before = 0, self._progress.removed
+                async for page, _ in self._kube.pages(self._resource):
+                    self._progress.got_answer()
+                    held += sum(is_held(obj) and obj["metadata"]["uid"] not in self._kept for obj in page)
+                    self._progress.removed += await self._let_go_page(page)
+                    gone = self._progress.removed.bindings + self._progress.removed.instances
+                    self._progress.say(f"{gone} service objects let go")
                 if not held:
-                    return
-                if progress.removed == before:  # somebody is faster each time
+                    break
+                if self._progress.removed == before:  # somebody is faster each time
                     await asyncio.sleep(LOOK_AGAIN)
+        return list(self._kept.values())
 
-    async def _let_go_page(self, resource: Resource, page: Objects, report: AbandonedReport) -> Removed:
+    async def _let_go_page(self, page: Objects) -> Removed:
         """Write down, ask for the deletion, remove Secrets, take the finalizer off: in this order nothing is lost.
 
         A collection for each namespace instead of a request for each object: what it leaves is held by finalizers.
         Secrets go while their bindings still say which they are, and before the garbage collector has to look.
         """
-        if held := [(obj["metadata"]["uid"], _abandoned(resource, obj)) for obj in page if is_held(obj)]:
-            await report.add(held)
-        room = asyncio.Semaphore(AT_ONCE)
-
-        async def limited(work: Coroutine[Any, Any, T]) -> T:
-            async with room:
-                return await work
-
-        alive = {obj["metadata"]["namespace"] for obj in page if not obj["metadata"].get("deletionTimestamp")}
-        await asyncio.gather(*(limited(self._kube.delete_collection(resource, name)) for name in sorted(alive)))
-        secrets = sum(await asyncio.gather(*(limited(self._tidy_secrets(resource, obj)) for obj in page)))
-        taken = await asyncio.gather(*(limited(self._take_off(resource, obj)) for obj in page))
+        page = [obj for obj in page if obj["metadata"]["uid"] not in self._kept]
+        alive = [obj for obj in page if not obj["metadata"].get("deletionTimestamp")]
+        namespaces = sorted({obj["metadata"]["namespace"] for obj in alive})
+        held = [obj for obj in page if is_held(obj)]
+        await self._report.add([(obj["metadata"]["uid"], _abandoned(self._resource, obj)) for obj in held])
+        await self._side_by_side(self._ask(name, alive) for name in namespaces)
+        page = [obj for obj in page if obj["metadata"]["uid"] not in self._kept]
+        secrets = sum(await self._side_by_side(self._tidy_secrets(obj) for obj in page))
+        taken = await self._side_by_side(self._let_go(obj) for obj in page)
         done = [obj for obj, off in zip(page, taken, strict=True) if off]  # the others come again in the next list
-        ABANDONED.labels(resource.kind).inc(len([obj for obj in done if is_held(obj)]))
+        await self._report.take_back(self._kept)
+        ABANDONED.labels(self._resource.kind).inc(len([obj for obj in done if is_held(obj)]))
         gone = len([obj for obj in done if not kept_by(obj)])
-        return Removed(**{"bindings" if resource is SERVICE_BINDINGS else "instances": gone, "secrets": secrets})
+        counted = {"bindings": gone} if self._resource is SERVICE_BINDINGS else {"instances": gone}
+        return Removed(**counted, secrets=secrets)
+
+    async def _side_by_side(self, work: Any) -> list[Any]:
+        async def limited(each: Coroutine[Any, Any, T]) -> T:
+            async with self._room:
+                return await each
+
+        return await asyncio.gather(*(limited(each) for each in work))
+
+    async def _ask(self, namespace: str, alive: Objects) -> None:
+        """Ask for the deletion of a namespace's objects; where one of them stops the collection, of each by itself."""
+        try:
+            await self._held.delete_collection(self._resource, namespace)
+            return
+        except NotFound:
+            return
+        except KubeError as error:
+            if not refuses_one_object(error):
+                raise
+        for obj in alive:
+            meta = obj["metadata"]
+            if meta["namespace"] == namespace:
+                try:
+                    await self._held.delete(self._resource, meta["name"], namespace, uid=meta["uid"])
+                except Conflict:
+                    pass  # another object of that name by now, which the next list shows
+                except KubeError as error:
+                    self._keep(obj, error)
+
+    async def _let_go(self, obj: Object) -> bool:
+        try:
+            return await self._take_off(self._resource, obj)
+        except KubeError as error:
+            self._keep(obj, error)
+            return False
+
+    def _keep(self, obj: Object, error: KubeError) -> None:
+        """Note why one object cannot be let go. Raises the error if it says nothing about this very object."""
+        if not refuses_one_object(error):
+            raise error
+        self._kept[obj["metadata"]["uid"]] = f"{self._resource.named(obj)}: {error}"
 
     async def _take_off(self, resource: Resource, obj: Object) -> bool:
-        """Remove the operand's finalizer, provided that it still stands where it was seen (JSON patch `test`).
-
-        False if somebody changed the object in between: it has to be read again.
-        """
+        """Take the operand's finalizer off. False if the object changed meanwhile and has to be looked at again."""
+        meta = obj["metadata"]
         if not is_held(obj):
             return True
-        meta = obj["metadata"]
         path = f"/metadata/finalizers/{meta['finalizers'].index(OPERAND_FINALIZER)}"
         operations = [
             {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
@@ -104,34 +174,43 @@ class SoftDeleteActivities:
             {"op": "remove", "path": path},
         ]
         try:
-            await self._kube.json_patch(resource, meta["name"], meta["namespace"], operations)
+            await self._held.json_patch(resource, meta["name"], meta["namespace"], operations)
         except NotFound:
             pass
         except KubeError as error:
-            if error.status not in (409, 422):
+            self._tries[meta["uid"]] = tried = self._tries.get(meta["uid"], 0) + 1
+            if error.status not in (409, 422) or tried >= TRIES:
                 raise
-            return False
+            return False  # a test did not hold: the object is not the one that was seen
         return True
+
+    async def _tidy_secrets(self, obj: Object) -> int:
+        """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer.
+
+        A Secret that may not be looked at, or has a name that none can have, stops nothing: it is not ours then.
+        """
+        meta, spec = obj["metadata"], obj.get("spec") or {}
+        try:
+            if self._resource is SERVICE_BINDINGS:
+                if kept_by(obj):
+                    return 0  # the binding stays, and its Secret with it
+                name = str(spec.get("secretName") or meta["name"])
+                return int(await remove_secret(self._kube, self._held, meta["namespace"], name, meta["uid"]))
+            if spec.get("watchParametersFromChanges"):
+                for name in _parameter_secrets(spec):
+                    await self._release_parameters(name, meta["namespace"])
+        except Refused as error:
+            self._progress.say(f"a Secret of {self._resource.named(obj)} was left alone: {error}")
+        return 0
 
     async def _release_parameters(self, name: str, namespace: str) -> None:
         """Take the operand's finalizer off a parameter Secret, whose values are not looked at."""
         for _ in range(TRIES):
             secret = await self._kube.find(SECRETS, name, namespace, metadata_only=True)
-            if secret is None or await self._take_off(SECRETS, secret):
+            if secret is None or secret["metadata"].get("namespace") != namespace:
                 return
-
-    async def _tidy_secrets(self, resource: Resource, obj: Object) -> int:
-        """The binding's own Secret goes; a watched parameter Secret only loses the operand's finalizer."""
-        meta, spec = obj["metadata"], obj.get("spec") or {}
-        if resource is SERVICE_BINDINGS:
-            if kept_by(obj):
-                return 0  # the binding stays, and its Secret with it
-            name = spec.get("secretName") or meta["name"]
-            return int(await remove_secret(self._kube, meta["namespace"], name, meta["uid"]))
-        if spec.get("watchParametersFromChanges"):
-            for name in _parameter_secrets(spec):
-                await self._release_parameters(name, meta["namespace"])
-        return 0
+            if await self._take_off(SECRETS, secret):
+                return
 
 
 def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
@@ -140,7 +219,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         kind=resource.kind,
         namespace=meta["namespace"],
         name=meta["name"],
-        sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or ""),
+        sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "")[:100],
         broker_message=last_message(obj),
         kept_by=kept_by(obj),
     )

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import structlog
 from temporalio import activity
 
+from activities.edge import checked
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound
@@ -24,6 +25,7 @@ class StatusActivities:
         self._kube = kube
 
     @activity.defn
+    @checked
     async def set_status(self, input: StatusInput) -> bool:
         """Write the finding unless the CR says so already, or is gone. Returns whether it wrote."""
         ref, finding = input.ref, input.finding
@@ -32,6 +34,10 @@ class StatusActivities:
             return False
         generation = obj["metadata"].get("generation", 0)
         status = status_after(obj.get("status"), finding.reason, finding.message, generation, datetime.now(UTC))
+        if input.deletion:
+            deletion = input.deletion.model_dump(mode="json", by_alias=True, exclude_none=True)
+            if (obj.get("status") or {}).get("deletion") != deletion:
+                status = {**(status or {}), "deletion": deletion}
         if status is None:
             return False
         version = obj["metadata"]["resourceVersion"]
@@ -46,15 +52,16 @@ class StatusActivities:
         except NotFound:
             return False
         before = ready_condition(obj.get("status"))
-        if before.get("reason") != finding.reason.value:
+        if "state" in status and before.get("reason") != finding.reason.value:
             await self.emit(
                 obj, finding.reason.value, status["conditions"][0]["message"], MEANING[finding.reason].state
             )
-        log.info("status", cr=str(ref), state=status["state"], reason=finding.reason.value)
+        log.info("status", cr=str(ref), state=MEANING[finding.reason].state.value, reason=finding.reason.value)
         return True
 
     @activity.defn
-    async def warn(self, input: WarningInput) -> None:
+    @checked
+    async def record_warning(self, input: WarningInput) -> None:
         """Record a warning Event on the CR, beside its status."""
         obj = await self._kube.find(BTP_OPERATORS, input.ref.name, input.ref.namespace)
         if obj is not None and obj["metadata"]["uid"] == input.ref.uid:

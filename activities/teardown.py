@@ -1,23 +1,25 @@
 """Takes the operand out of the cluster: first what would be called or would act, later everything else.
 
-Deleted is what carries our label *and* was written by us: a label is easily copied by a person, authorship is not.
+What was seen is deleted, by uid: the same names may belong to the next installation a moment later.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from temporalio import activity
 
-from activities.progress import Progress, failure, heartbeating, still_waiting
+from activities.edge import checked
+from activities.progress import Progress, heartbeating
 from kube.client import Kube
-from kube.errors import KubeError, NotFound
+from kube.errors import Conflict, KubeError, NotFound
 from kube.resources import (
-    BTP_OPERATORS,
     CHART_KINDS,
+    CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
-    PODS,
     SECRETS,
     SERVICE_BINDINGS,
     SERVICE_INSTANCES,
@@ -25,26 +27,44 @@ from kube.resources import (
     Resource,
 )
 from models.conditions import Reason
-from models.deprovision import Removed, TeardownInput
+from models.deprovision import Removed, TeardownInput, TornDown
+from models.mandate import Purpose
 from models.names import (
-    API_GROUP,
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
+    OPERAND_CREDENTIALS_SECRET,
     OPERAND_DEPLOYMENT,
-    OPERAND_POD_SELECTOR,
+    OPERAND_FINALIZER,
 )
+from models.text import some
 from operand.credentials import operand_config
-from operand.ownership import managed, written_by_us
+from operand.errors import Failure, Permanent, failure_of
+from operand.mandated import MandatedKube, holding
+from operand.operand_pods import OperandPods
+from operand.ownership import is_labelled, is_ours, managed, written_by_us
 
-OWN_CRD: Final = f"{BTP_OPERATORS.plural}.{API_GROUP}"
 FIRST_LOOK: Final = 0.05
-EXPLAIN_AFTER: Final = 0.3
 LAST_LOOK: Final = 5.0
 """Seconds between looks: soon at first, calm when something hangs."""
+EXPLAIN_AFTER: Final = 0.3
+"""Seconds between looks from which on what takes longer than usual is explained."""
 ATTEMPT: Final = 30.0
 """Seconds one attempt waits for things to be seen gone."""
+HELD_FOR: Final = 15.0
+"""Seconds after which definitions that only finalizers of others hold are left to whoever set these."""
 
-Target = tuple[Resource, str | None, str]
+
+@dataclass(frozen=True)
+class Target:
+    """An object to be removed, as it was seen."""
+
+    resource: Resource
+    namespace: str | None
+    name: str
+    uid: str
+
+    def __str__(self) -> str:
+        return self.resource.named({"metadata": {"namespace": self.namespace, "name": self.name}})
 
 
 class TeardownActivities:
@@ -54,118 +74,160 @@ class TeardownActivities:
         self._kube = kube
 
     @activity.defn
-    async def remove_operand(self, input: TeardownInput) -> Removed:
+    @checked
+    async def remove_operand(self, input: TeardownInput) -> TornDown:
         """Webhooks, then the Deployment, then wait until its pods have stopped: nothing acts or is called any more."""
-        async with heartbeating() as progress:
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+            progress.got_answer()
             targets: list[Target] = []
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
-                targets += [target for target in await self._ours(kind, None) if _is_operand(target)]
-            await self._delete(targets, progress)
+                targets += [target for target in await self._ours(kind) if _is_operand(target)]
+            await _delete(held, targets, progress)
+            pods = OperandPods(self._kube, give_up=_end_of_all_attempts())
 
-            async def left() -> list[Target]:
-                return [*await self._left(targets), *await self._pods()]
+            async def left() -> list[str]:
+                return [*map(str, await self._left(targets)), *await pods.running()]
 
-            try:
-                await _see_gone(left, progress)
-            except TimeoutError:
-                raise still_waiting(progress.text) from None
-            return progress.removed
+            await _see_gone(left, progress)
+            return TornDown(**progress.removed.model_dump(), passed_over=pods.passed_over)
 
     @activity.defn
-    async def remove_resources(self, input: TeardownInput) -> Removed:
+    @checked
+    async def remove_resources(self, input: TeardownInput) -> TornDown:
         """Everything that this or an earlier version of the chart installed, CRDs included, and seen gone."""
-        async with heartbeating() as progress:
-            namespace = await self._credentials_namespace()
+        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+            progress.got_answer()
             targets: list[Target] = []
+            others: list[str] = []
             for kind in reversed(CHART_KINDS):
-                targets += await self._ours(kind, namespace)
-            where = namespace or KYMA_NAMESPACE
-            if await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, where, metadata_only=True):
-                targets.append((SECRETS, where, OPERAND_CLUSTER_ID_SECRET))  # made by the operand, without our label
-            await self._delete(targets, progress)
-            try:
-                await _see_gone(lambda: self._left(targets), progress, self._holders)
-            except TimeoutError:
-                raise still_waiting(progress.text) from None
-            return progress.removed
+                targets += await self._ours(kind, others)
+            targets += await self._elsewhere()
+            await _delete(held, targets, progress)
 
-    async def _ours(self, resource: Resource, also: str | None) -> list[Target]:
-        """Objects of a kind that we installed. Namespaced ones are looked for where the chart puts them."""
-        namespaces = sorted({KYMA_NAMESPACE, also or KYMA_NAMESPACE}) if resource.namespaced else [None]
+            async def left() -> list[str]:
+                return list(map(str, await self._left(targets)))
+
+            await _see_gone(left, progress, self._holders)
+            return TornDown(**progress.removed.model_dump(), passed_over=some(others))
+
+    async def _ours(self, resource: Resource, others: list[str] | None = None) -> list[Target]:
+        """Objects of a kind that we installed. What only claims to be ours is added to `others`."""
+        namespace = KYMA_NAMESPACE if resource.namespaced else None
+        found = []
+        for obj in await managed(self._kube, resource, namespace, metadata_only=True):
+            meta = obj["metadata"]
+            if is_ours(resource, obj):
+                found.append(Target(resource, namespace, meta["name"], meta["uid"]))
+            elif written_by_us(obj) and others is not None:
+                others.append(f"{resource.named(obj)} was left alone: it carries our label, but no name of ours")
+        return found
+
+    async def _elsewhere(self) -> list[Target]:
+        """What the operand made itself, and credentials outside of kyma-system.
+
+        The installed configuration says where. It may be edited, so a namespace is believed only where a Secret with
+        our label and the credentials' name is.
+        """
+        namespaces = [KYMA_NAMESPACE]
+        configured = (await operand_config(self._kube)).get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
         found: list[Target] = []
+        if configured != KYMA_NAMESPACE:
+            secret = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, configured, metadata_only=True)
+            if secret and is_labelled(secret):
+                found.append(Target(SECRETS, configured, OPERAND_CREDENTIALS_SECRET, secret["metadata"]["uid"]))
+                namespaces.append(configured)
         for namespace in namespaces:
-            there = await managed(self._kube, resource, namespace, metadata_only=True)
-            found += [(resource, namespace, obj["metadata"]["name"]) for obj in there if written_by_us(obj)]
-        return [target for target in found if target[2] != OWN_CRD]
-
-    async def _delete(self, targets: list[Target], progress: Progress) -> None:
-        """Ask for each deletion, in order of kinds."""
-        progress.removed = progress.removed.at_least(Removed(resources=len(targets)))  # an earlier attempt found more
-        for resource, namespace, name in targets:
-            progress.say(f"deleting {resource.kind} {name}")
-            try:
-                await self._kube.delete(resource, name, namespace)
-            except KubeError as error:
-                where = f"{namespace}/" if namespace else ""
-                text = f"{resource.kind} {where}{name} cannot be removed: {error}"
-                raise failure(error, Reason.RESOURCE_REMOVAL_FAILED, text) from error
+            secret = await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, metadata_only=True)
+            if secret:  # without our label: the operand made it
+                found.append(Target(SECRETS, namespace, OPERAND_CLUSTER_ID_SECRET, secret["metadata"]["uid"]))
+        return found
 
     async def _left(self, targets: list[Target]) -> list[Target]:
-        """Which of the targets are still there: one list for each kind and namespace that has any."""
-        places = {(kind, namespace) for kind, namespace, _ in targets}
-        there = {
-            (kind, where, obj["metadata"]["name"])
-            for kind, where in places
-            for obj in await managed(self._kube, kind, where, metadata_only=True)
-        }
-        return [target for target in targets if target in there]
+        """Which of the targets are still there: one list for each kind, one request for each Secret."""
+        there: set[str] = set()
+        for kind in {target.resource for target in targets} - {SECRETS}:
+            found = await managed(self._kube, kind, KYMA_NAMESPACE if kind.namespaced else None, metadata_only=True)
+            there |= {obj["metadata"]["uid"] for obj in found}
+        for target in targets:
+            if target.resource is SECRETS:
+                secret = await self._kube.find(SECRETS, target.name, target.namespace, metadata_only=True)
+                there |= {secret["metadata"]["uid"]} if secret else set()
+        return [target for target in targets if target.uid in there]
 
-    async def _pods(self) -> list[Target]:
-        listing = await self._kube.list(PODS, KYMA_NAMESPACE, labels=OPERAND_POD_SELECTOR, metadata_only=True)
-        return [(PODS, KYMA_NAMESPACE, name) for name in sorted(obj["metadata"]["name"] for obj in listing.items)]
+    async def _holders(self, left: list[str], waited: float) -> str:
+        """What holds a CRD: service objects that somebody else's finalizer keeps.
 
-    async def _credentials_namespace(self) -> str | None:
-        """Where the operand's credentials are, as the installed configuration says: the Secret may be long gone."""
-        return (await operand_config(self._kube)).get("RELEASE_NAMESPACE") or None
-
-    async def _holders(self) -> str:
-        """What holds a CRD: service objects that somebody else's finalizer keeps."""
-        held = []
+        Raises:
+            Permanent: nothing else is left, and only whoever set the finalizers can take them off.
+        """
+        held, operands = [], False
         for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
             try:
                 page = await self._kube.first_page(resource, 3)
             except NotFound:
                 continue
             for obj in page.items:
-                finalizers = ", ".join(obj["metadata"].get("finalizers") or ["no finalizer"])
-                held.append(f"{resource.named(obj)} ({finalizers})")
-        return f"; held by {'; '.join(held)}" if held else ""
+                finalizers = obj["metadata"].get("finalizers") or []
+                operands |= OPERAND_FINALIZER in finalizers
+                held.append(f"{resource.named(obj)} ({', '.join(some(finalizers)) or 'no finalizer'})")
+        text = f"; held by {'; '.join(held)}" if held else ""
+        only_definitions = all(name.startswith(CUSTOM_RESOURCE_DEFINITIONS.kind) for name in left)
+        if held and not operands and only_definitions and waited > HELD_FOR:
+            raise Permanent(Reason.RESOURCE_REMOVAL_FAILED, f"waiting for {', '.join(left)} to be gone{text}")
+        return text
+
+
+async def _delete(held: MandatedKube, targets: list[Target], progress: Progress) -> None:
+    """Ask for each deletion, in order of kinds. A refusal keeps nothing else; the first one is raised at the end."""
+    progress.removed = progress.removed.at_least(Removed(resources=len(targets)))  # an earlier attempt found more
+    refused: Failure | None = None
+    for target in targets:
+        progress.say(f"deleting {target}")
+        try:
+            await held.delete(target.resource, target.name, target.namespace, uid=target.uid)
+        except Conflict:
+            pass  # another object of that name by now
+        except KubeError as error:
+            text = f"{target} cannot be removed: {error}"
+            refused = refused or failure_of(error, Reason.RESOURCE_REMOVAL_FAILED, text)
+    if refused:
+        raise refused
+
+
+def _end_of_all_attempts() -> datetime:
+    """When Temporal gives this activity up, whichever attempt runs then."""
+    info = activity.info()
+    limit = info.schedule_to_close_timeout
+    return info.scheduled_time + limit if limit else datetime.now(UTC) + timedelta(days=1)
 
 
 def _is_operand(target: Target) -> bool:
-    return target[0] is not DEPLOYMENTS or target[2] == OPERAND_DEPLOYMENT
+    return target.resource is not DEPLOYMENTS or target.name == OPERAND_DEPLOYMENT
 
 
-def _shown(target: Target) -> str:
-    resource, namespace, name = target
-    return resource.named({"metadata": {"namespace": namespace, "name": name}})
-
-
-async def _nobody() -> str:
+async def _nobody(left: list[str], waited: float) -> str:
     return ""
 
 
 async def _see_gone(
-    look: Callable[[], Awaitable[list[Target]]], progress: Progress, holders: Callable[[], Awaitable[str]] = _nobody
+    look: Callable[[], Awaitable[list[str]]],
+    progress: Progress,
+    holders: Callable[[list[str], float], Awaitable[str]] = _nobody,
 ) -> None:
-    """Look, at growing intervals, until nothing is left. Raises TimeoutError when the attempt is over.
+    """Look, at growing intervals, until nothing is left; `holders` says what holds it, given how long it has waited.
 
-    What takes longer than usual is explained: `holders` says what holds it.
+    Raises:
+        ApplicationError: the attempt is over; it names what is left.
     """
-    pause = FIRST_LOOK
-    async with asyncio.timeout(ATTEMPT):
-        while left := await look():
-            held = await holders() if pause > EXPLAIN_AFTER else ""
-            progress.say(f"waiting for {', '.join(map(_shown, left))} to be gone{held}")
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, LAST_LOOK)
+    pause, began = FIRST_LOOK, asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(ATTEMPT):
+            while left := await look():
+                waited = asyncio.get_running_loop().time() - began
+                held = await holders(left, waited) if pause > EXPLAIN_AFTER else ""
+                progress.got_answer()
+                progress.say(f"waiting for {', '.join(some(left, 5, 200))} to be gone{held}")
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, LAST_LOOK)
+    except TimeoutError:
+        raise progress.still_waiting(progress.text) from None

@@ -20,12 +20,12 @@ from temporalio.client import WorkflowExecution
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measuring import distribution, requests_of, resident_mib, value_of
+from dispatch.names import schedule_id
 from localcluster.binaries import CONTROL_PLANE, TEMPORAL
 from localcluster.client import CREDENTIALS, Client
 from localcluster.environment import Environment, Manager
 from localcluster.postgresql import PostgreSQL
 from localcluster.temporal import SCHEMAS, TemporalOnPostgreSQL
-from worker.schedule import schedule_id
 
 REST = 60.0
 """Seconds at rest for which processor time is measured."""

@@ -17,7 +17,6 @@ from btpctl import show
 from btpctl.connections import CommandError, connected
 from btpctl.doctor import examine
 from btpctl.standing import find, standings
-from dispatch.names import workflow_id
 from kube.errors import KubeError
 from kube.resources import CONFIG_MAPS
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
@@ -47,7 +46,7 @@ def status(
 
     async def look() -> list[Any]:
         async with connected(settings) as ends:
-            return await standings(ends, settings.task_queue)
+            return await standings(ends)
 
     if output == "json":
         _print([each.as_json() for each in asyncio.run(look())])
@@ -107,7 +106,7 @@ async def _update(name: str, update: str, *arguments: str) -> str:
     settings = read_settings(WorkerSettings)
     async with connected(settings) as ends:
         operator = await find(ends, name)
-        handle = ends.temporal.get_workflow_handle(workflow_id(operator.ref, settings.task_queue))
+        handle = ends.temporal.get_workflow_handle(ends.workflow_id(operator.ref))
         try:
             return str(await handle.execute_update(update, args=arguments))
         except WorkflowUpdateFailedError as error:

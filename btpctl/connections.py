@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from dispatch.names import workflow_id
 from kube.client import Kube
+from kube.errors import KubeError
+from models.mandate import Mandate
+from models.operators import OperatorRef
 from runtime.connect import client_config
+from runtime.identity import Identity, identity_of
 from runtime.settings import Settings, SettingsError
 
 PATIENCE = 5.0
@@ -25,6 +30,11 @@ class Ends:
 
     kube: Kube
     temporal: Client
+    identity: Identity
+
+    def workflow_id(self, ref: OperatorRef) -> str:
+        """The id of the workflow of a CR of this cluster."""
+        return workflow_id(Mandate(cluster=self.identity.cluster, ref=ref), self.identity.task_queue)
 
 
 @asynccontextmanager
@@ -36,7 +46,11 @@ async def connected(settings: Settings) -> AsyncIterator[Ends]:
     """
     kube = await cluster()
     try:
-        yield Ends(kube, await temporal(settings))
+        try:
+            identity = await identity_of(kube, settings)
+        except KubeError as error:
+            raise CommandError(f"the cluster at {kube.host} does not answer: {error}") from error
+        yield Ends(kube, await temporal(settings), identity)
     finally:
         await kube.close()
 

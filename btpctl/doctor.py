@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from btpctl.connections import CommandError, cluster, temporal
+from dispatch.names import schedule_id
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from kube.answers import Object
 from kube.client import Kube
@@ -31,8 +32,8 @@ from models.credentials import REQUIRED_KEYS, verdict
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
 from operand.credentials import Credentials
 from operand.rendering import ChartRenderer, RenderError
+from runtime.identity import identity_of
 from runtime.settings import WorkerSettings
-from worker.schedule import schedule_id
 
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False
@@ -172,11 +173,23 @@ async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
         return [
             Check("Temporal", True, f"{client.service_client.config.target_host}, namespace {client.namespace}"),
             Check("search attributes", not missing, attributes),
-            await _pollers(client, settings.task_queue),
-            await _schedule(client, settings.task_queue),
+            *await _queue_checks(client, settings),
         ]
     except (CommandError, RPCError) as error:
         return [Check("Temporal", False, str(error))]
+
+
+async def _queue_checks(client: Client, settings: WorkerSettings) -> list[Check]:
+    """Who serves this cluster's task queue, and whether it is looked at without events."""
+    try:
+        kube = await cluster()
+        try:
+            here = await identity_of(kube, settings)
+        finally:
+            await kube.close()
+    except (CommandError, KubeError) as error:
+        return [Check("workers", False, f"the task queue is not known without the cluster: {error}")]
+    return [await _pollers(client, here.task_queue), await _schedule(client, here.task_queue)]
 
 
 async def _pollers(client: Client, task_queue: str) -> Check:

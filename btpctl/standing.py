@@ -8,7 +8,6 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from btpctl.connections import CommandError, Ends
-from dispatch.names import workflow_id
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS
 from models.conditions import ready_condition
@@ -53,9 +52,9 @@ async def operators(ends: Ends) -> list[Operator]:
     return sorted((Operator.from_object(obj) for obj in listing.items), key=lambda each: each.created)
 
 
-async def standings(ends: Ends, task_queue: str) -> list[Standing]:
+async def standings(ends: Ends) -> list[Standing]:
     """How each CR stands now."""
-    return [await _standing(ends.temporal, each, task_queue) for each in await operators(ends)]
+    return [await _standing(ends.temporal, each, ends.workflow_id(each.ref)) for each in await operators(ends)]
 
 
 async def find(ends: Ends, name: str) -> Operator:
@@ -72,9 +71,8 @@ async def find(ends: Ends, name: str) -> Operator:
     raise CommandError(f"{'no' if not found else 'more than one'} BtpOperator is called {name}; there are: {names}")
 
 
-async def _standing(client: Client, operator: Operator, task_queue: str) -> Standing:
+async def _standing(client: Client, operator: Operator, identity: str) -> Standing:
     condition = ready_condition(operator.status)
-    identity = workflow_id(operator.ref, task_queue)
     standing: dict[str, Any] = {
         "name": str(operator.ref),
         "state": str((operator.status or {}).get("state") or ""),

@@ -6,10 +6,12 @@ from typing import Final
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
+from temporalio.service import RPCError, RPCStatusCode
 
 from dispatch.names import workflow_id
 from dispatch.search_attributes import NAME_ATTRIBUTE, NAMESPACE_ATTRIBUTE
 from models.limits import Limits, OperandTeardown
+from models.mandate import Mandate
 from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
@@ -24,15 +26,18 @@ class Nudger:
 
     client: Client
     task_queue: str
+    cluster: str
+    """The uid of the cluster's Namespace kube-system."""
     limits: Limits
     operand_teardown: OperandTeardown
 
     async def nudge(self, ref: OperatorRef, deleting: bool) -> None:
         """Signal-with-start under the CR's one id. What runs already gets the signal, of whichever type it is."""
+        mandate = Mandate(cluster=self.cluster, ref=ref)
         await self.client.start_workflow(
             DEPROVISION_WORKFLOW if deleting else PROVISION_WORKFLOW,
-            OperatorInput(ref=ref, limits=self.limits, operand_teardown=self.operand_teardown),
-            id=workflow_id(ref, self.task_queue),
+            OperatorInput(mandate=mandate, limits=self.limits, operand_teardown=self.operand_teardown),
+            id=workflow_id(mandate, self.task_queue),
             task_queue=self.task_queue,
             task_timeout=TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
@@ -45,3 +50,12 @@ class Nudger:
             ),
             static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
         )
+
+    async def report_gone(self, ref: OperatorRef) -> None:
+        """Have the run of a CR that is gone look again, if one is open: it ends then. None is started."""
+        handle = self.client.get_workflow_handle(workflow_id(Mandate(cluster=self.cluster, ref=ref), self.task_queue))
+        try:
+            await handle.signal(LOOK_AGAIN)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise

@@ -1,6 +1,6 @@
 """The Kubernetes API on raw JSON: one method for each thing that this manager asks of it."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -8,7 +8,7 @@ import aiohttp
 
 from kube.answers import Object, Objects, event_of, metadata, objects_of
 from kube.errors import NotFound, Silent, Unavailable
-from kube.resources import Resource
+from kube.resources import NAMESPACES, Resource
 from kube.transport import Request, Transport, configuration_from_environment
 from models.names import FIELD_MANAGER
 
@@ -16,6 +16,7 @@ PAGE: Final = 500
 """Objects asked for in one page of a list (the size client-go uses)."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 AS_OURS: Final = {"fieldManager": FIELD_MANAGER}
+Allowed = Callable[[], bool] | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Kube:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
+        self._cluster = ""
 
     @classmethod
     async def from_environment(cls) -> "Kube":
@@ -52,6 +54,15 @@ class Kube:
 
     async def close(self) -> None:
         await self._transport.close()
+
+    async def cluster_uid(self, *, again: bool = False) -> str:
+        """Which cluster this is: the uid of its Namespace kube-system, which lives as long as the cluster.
+
+        Read once, and `again` where somebody doubts it. A cluster restored from another one's etcd has the same.
+        """
+        if again or not self._cluster:
+            self._cluster = str((await self.get(NAMESPACES, "kube-system", metadata_only=True))["metadata"]["uid"])
+        return self._cluster
 
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
@@ -120,11 +131,19 @@ class Kube:
                 return
             request = replace(request, query={**query, "continue": meta["continue"]})
 
-    async def apply(self, resource: Resource, obj: Object) -> Object:
-        """Server-side apply under our field manager, taking over fields that others set (KEP-555)."""
+    async def apply(self, resource: Resource, obj: Object, *, allowed: Allowed = None) -> Object:
+        """Server-side apply under our field manager, taking over fields that others set (KEP-555).
+
+        `allowed`, here and below, is asked right before the request is sent, retries included.
+
+        Raises:
+            Stale: it said no, so nothing was sent.
+        """
         path = resource.path(obj["metadata"].get("namespace"), obj["metadata"]["name"])
         query, how = {**AS_OURS, "force": "true"}, "application/apply-patch+yaml"
-        return await self._transport.ask(Request("apply", resource, "PATCH", path, query, obj, content_type=how))
+        return await self._transport.ask(
+            Request("apply", resource, "PATCH", path, query, obj, content_type=how, allowed=allowed)
+        )
 
     async def create(self, resource: Resource, obj: Object) -> Object:
         """Make an object; Conflict if the name is taken."""
@@ -148,27 +167,40 @@ class Kube:
         return await self._transport.ask(Request("patch", resource, "PATCH", path, AS_OURS, patch, content_type=how))
 
     async def json_patch(
-        self, resource: Resource, name: str, namespace: str | None, operations: Sequence[Mapping[str, Any]]
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None,
+        operations: Sequence[Mapping[str, Any]],
+        *,
+        allowed: Allowed = None,
     ) -> Object:
         """JSON patch (RFC 6902); Refused with status 422 if a `test` operation does not hold."""
         path, how = resource.path(namespace, name), "application/json-patch+json"
         body = [*operations]
-        return await self._transport.ask(Request("patch", resource, "PATCH", path, AS_OURS, body, content_type=how))
+        return await self._transport.ask(
+            Request("patch", resource, "PATCH", path, AS_OURS, body, content_type=how, allowed=allowed)
+        )
 
-    async def delete(self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "") -> bool:
+    async def delete(
+        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", allowed: Allowed = None
+    ) -> bool:
         """Ask for an object's deletion; False if it was not there. With `uid`, only that very object."""
         options = {"preconditions": {"uid": uid}} if uid else {}
         path = resource.path(namespace, name)
         try:
-            await self._transport.ask(Request("delete", resource, "DELETE", path, body=options))
+            await self._transport.ask(Request("delete", resource, "DELETE", path, body=options, allowed=allowed))
         except NotFound:
             return False
         return True
 
-    async def delete_collection(self, resource: Resource, namespace: str | None, *, labels: str = "") -> None:
+    async def delete_collection(
+        self, resource: Resource, namespace: str | None, *, labels: str = "", allowed: Allowed = None
+    ) -> None:
         """Ask for the deletion of every object there. It may be cut off part-way: repeat until none is left."""
         path, query = resource.path(namespace), {"labelSelector": labels}
-        request = Request("deletecollection", resource, "DELETE", path, query, {}, seconds=70)  # the server: 60 s
+        seconds = 70  # the server's own limit is 60 s
+        request = Request("deletecollection", resource, "DELETE", path, query, {}, seconds=seconds, allowed=allowed)
         await self._transport.ask(request)
 
     async def watch(
@@ -182,7 +214,7 @@ class Kube:
         metadata_only: bool = False,
         seconds: int,
         silence: float,
-    ) -> AsyncIterator[Object]:
+    ) -> AsyncGenerator[Object, None]:
         """Events after `resource_version`, as the API sends them, bookmarks included, until the server ends the watch.
 
         The first is ours and has no object: OPENED, the server has accepted the watch.

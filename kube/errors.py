@@ -1,8 +1,11 @@
 """Everything the Kubernetes API can answer instead of what was asked, in few classes that say what to do."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+
+from models.text import plain
 
 
 class KubeError(Exception):
@@ -38,10 +41,37 @@ class Unavailable(KubeError):
     """401, 429, 5xx, a timeout, a broken connection: try again later."""
 
 
+class Stale(KubeError):
+    """Not sent: the look that the request rests on is too old. Look again, then ask again."""
+
+
 class Silent(Unavailable):
     """A watch on which nothing was said for longer than bookmarks take: the connection may be dead."""
 
 
+_RBAC: Final = re.compile(r'User "[^"]*" cannot \w+ resource ')
+"""How the authorizer words its no (k8s.io/apiserver, responsewriters.Forbidden). Admission words it otherwise."""
+
+
+def is_missing_right(error: KubeError) -> bool:
+    """Whether RBAC refused, for all objects of the kind alike. Admission refuses one object, with any status code."""
+    return error.status == 403 and bool(_RBAC.search(str(error)))
+
+
+def refuses_one_object(error: KubeError) -> bool:
+    """Whether admission, or validation, refused this very object: a webhook may answer any status code."""
+    if "denied the request" in str(error) or "denied request" in str(error):
+        return True
+    return isinstance(error, Refused) and not is_missing_right(error)
+
+
+def is_unreachable_webhook(error: KubeError) -> bool:
+    """Whether the API server could not ask an admission webhook, instead of the webhook having refused."""
+    return error.status >= 500 and "failed calling webhook" in str(error)
+
+
+LONGEST_MESSAGE: Final = 1000
+"""Characters kept of what the API server says: it quotes objects that others wrote."""
 LONGEST_RETRY_AFTER: Final = 300.0
 """Seconds; whoever asks for more is looked at again earlier."""
 _BY_STATUS: Mapping[int, type[KubeError]] = {
@@ -62,7 +92,7 @@ _BY_STATUS: Mapping[int, type[KubeError]] = {
 def error_from(status: int, body: Any, doing: str, retry_after: str | None = None) -> KubeError:
     """The error for an HTTP answer; `body` is the decoded metav1.Status if there was one."""
     details = body if isinstance(body, Mapping) else {}
-    message = str(details.get("message") or "no message").strip()
+    message = plain(details.get("message") or "no message", LONGEST_MESSAGE)
     return _BY_STATUS.get(status, Unavailable)(
         f"{doing}: {message} ({status})",
         status=status,

@@ -6,8 +6,14 @@ A fixed table instead of discovery: discovery costs one request per API group an
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import quote
 
+from kube.errors import NotFound
 from models.names import API_GROUP, API_VERSION, KIND
+from models.text import plain
+
+LONGEST_NAME: Final = 253
+"""Characters of an object's name (RFC 1123 subdomain)."""
 
 
 @dataclass(frozen=True)
@@ -25,11 +31,15 @@ class Resource:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The URL path of the collection, or of one object in it."""
+        """The URL path of the collection, or of one object in it.
+
+        Raises:
+            NotFound: no object can have that name or be in that namespace.
+        """
         parts = ["/apis", self.group, self.version] if self.group else ["/api", self.version]
         if self.namespaced and namespace:
-            parts += ["namespaces", namespace]
-        parts += [part for part in (self.plural, name, subresource) if part]
+            parts += ["namespaces", _segment(namespace)]
+        parts += [self.plural, *(_segment(part) for part in (name, subresource) if part)]
         return "/".join(parts)
 
     def named(self, obj: Mapping[str, Any]) -> str:
@@ -39,11 +49,23 @@ class Resource:
         return f"{self.kind} {where}{meta.get('name')}"
 
 
+def _segment(name: str) -> str:
+    """A name as one segment of a path.
+
+    Names come from objects that others write. The API server splits a path after decoding it, so what Kubernetes
+    itself refuses as a segment (IsValidPathSegmentName in k8s.io/apimachinery) must never be sent.
+    """
+    if name in (".", "..") or "/" in name or "%" in name or len(name) > LONGEST_NAME:
+        raise NotFound(f"no object can be named {plain(name, 60)!r}", status=404)
+    return quote(name, safe=":")
+
+
 BTP_OPERATORS: Final = Resource(API_GROUP, API_VERSION, KIND, "btpoperators")
 SERVICE_INSTANCES: Final = Resource("services.cloud.sap.com", "v1", "ServiceInstance", "serviceinstances")
 SERVICE_BINDINGS: Final = Resource("services.cloud.sap.com", "v1", "ServiceBinding", "servicebindings")
 
 NAMESPACES: Final = Resource("", "v1", "Namespace", "namespaces", namespaced=False)
+NODES: Final = Resource("", "v1", "Node", "nodes", namespaced=False)
 SECRETS: Final = Resource("", "v1", "Secret", "secrets")
 CONFIG_MAPS: Final = Resource("", "v1", "ConfigMap", "configmaps")
 SERVICES: Final = Resource("", "v1", "Service", "services")

@@ -8,7 +8,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from kubernetes.aio import config as aio_config
 from prometheus_client import Counter
 
 from kube.answers import Object, decoded, is_object
-from kube.errors import Conflict, KubeError, Unavailable, error_from
+from kube.errors import Conflict, KubeError, Stale, Unavailable, error_from
 from kube.resources import Resource
 
 CONNECT_SECONDS: Final = 5
@@ -60,6 +60,8 @@ class Request:
     """How long it may take in all."""
     silence: float | None = None
     """How long nothing may be heard, in seconds."""
+    allowed: Callable[[], bool] | None = None
+    """Asked right before it is sent, each time: whether what it rests on still holds."""
 
     @property
     def doing(self) -> str:
@@ -115,6 +117,8 @@ class Transport:
             url += "?" + urlencode(query)
         timeout = aiohttp.ClientTimeout(total=request.seconds, sock_connect=CONNECT_SECONDS, sock_read=request.silence)
         code, began = "none", time.perf_counter()
+        if request.allowed and not request.allowed():
+            raise Stale(f"{request.doing}: not sent, the cluster has to be looked at again first")
         try:
             await self._api.update_params_for_auth(
                 headers, [], ["BearerToken"], request.path, request.method, request.body

@@ -4,10 +4,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
+from models.mandate import Mandated
 from models.names import OPERAND_DEPLOYMENT
-from models.operators import OperatorRef
 
 MAX_NAMED: Final = 100
 """Abandoned objects named in a workflow's result; the totals count all, and the ConfigMap names the rest."""
@@ -29,6 +30,32 @@ class ReleaseKind(StrEnum):
     LET_GO = "let go"
     """Not responsible: only the CR goes, the operand stays."""
     DEPROVISION = "deprovision"
+    MANDATE_LOST = "mandate lost"
+    """The CR no longer asked for it while it was being done."""
+
+
+class DeletionRecord(BaseModel):
+    """What a deletion has decided. It stands on the CR, in `status.deletion`, so that every later run goes on with it.
+
+    Runs fail, are cancelled or terminated, and Temporal's data may be lost; none of that grants a fresh budget.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+    began: datetime
+    hard_delete_ends: datetime
+    last_attempt_ends: datetime | None = None
+    """Set when hard delete was granted its one attempt after a deadline that nobody could use."""
+    soft_delete_began: datetime | None = None
+    because: str = Field("", max_length=4000)
+    """Why hard delete ended."""
+
+
+class DeletionAssessment(BaseModel):
+    """What a CR that is being deleted asks for, and what earlier runs have decided."""
+
+    kind: ReleaseKind
+    record: DeletionRecord | None = None
 
 
 class Removed(BaseModel):
@@ -53,20 +80,25 @@ class HardDeleted(Removed):
     """A few of the objects that only finalizers of others keep, each with these finalizers."""
 
 
-class TeardownInput(BaseModel):
+class TeardownInput(Mandated):
     """For which CR the operand is torn down."""
 
-    ref: OperatorRef
     because: str = ""
     """Why service objects are let go; it is written into the report of what was abandoned."""
 
 
-class HardDeleteInput(BaseModel):
+class HardDeleteInput(Mandated):
     """Hard delete of all service objects, within a deadline that Temporal keeps."""
 
-    ref: OperatorRef
     attempt: timedelta = timedelta(minutes=1)
     """How long one attempt watches before it reports what is left and is tried again."""
+    answer_every: timedelta = timedelta(minutes=1)
+    """How long the API server may say nothing before the attempt asks it something: a real try hears answers."""
+
+
+def counted(number: int, kind: str) -> str:
+    """`1 ServiceBinding`, `2 ServiceBindings`."""
+    return f"{number} {kind}{'' if number == 1 else 's'}"
 
 
 class Remaining(BaseModel):
@@ -77,17 +109,21 @@ class Remaining(BaseModel):
     some: list[str] = []
     """A few of them by name, for people."""
     operand_lost: bool = False
+    unknown: str = ""
+    """Why nobody could count them."""
     operand_trouble: str = ""
     """Why nothing may happen: the operand's Deployment is not there, or not available."""
 
     @property
     def none(self) -> bool:
-        return not self.bindings and not self.instances
+        return not self.bindings and not self.instances and not self.unknown
 
     def __str__(self) -> str:
+        if self.unknown:
+            return f"the service objects cannot be counted: {self.unknown}"
         if self.none:
             return "no service objects left"
-        left = f"{self.bindings} ServiceBindings and {self.instances} ServiceInstances left"
+        left = f"{counted(self.bindings, 'ServiceBinding')} and {counted(self.instances, 'ServiceInstance')} left"
         names = f": {', '.join(self.some)}" if self.some else ""
         return f"{left}{names}" + (
             f"; Deployment {OPERAND_DEPLOYMENT} {self.operand_trouble}" if self.operand_trouble else ""
@@ -101,9 +137,17 @@ class AbandonedObject(BaseModel):
     namespace: str
     name: str
     sap_id: str = ""
+    """The id in SAP Service Manager; empty if the operand never learned it."""
     broker_message: str = ""
     kept_by: list[str] = Field(default_factory=list)
     """Finalizers of others, which were left alone and still hold the object."""
+
+
+class TornDown(Removed):
+    """What a step of the removal removed, and what it passed over."""
+
+    passed_over: list[str] = []
+    """Such as a pod whose node is dead."""
 
 
 class SoftDeleteResult(BaseModel):
@@ -114,6 +158,8 @@ class SoftDeleteResult(BaseModel):
     """Of this CR's whole deletion, whichever attempt let them go."""
     abandoned: list[AbandonedObject] = []
     """The first `MAX_NAMED`; ConfigMap kyma-system/sap-btp-abandoned lists more."""
+    kept: list[str] = []
+    """A few of the objects that could not be let go, with the reason: they are not abandoned."""
 
 
 class DeprovisionResult(BaseModel):
@@ -125,6 +171,10 @@ class DeprovisionResult(BaseModel):
     """Why hard delete gave up, in soft mode."""
     skipped_by: str = ""
     """Who asked for soft delete before the budget was over."""
+    lost_because: str = ""
+    """Why the CR no longer asked for the deletion, which ended there."""
+    passed_over: list[str] = []
+    """What could not be seen gone for a reason outside of this manager, and did not keep the CR."""
     removed: Removed = Removed()
     abandoned_total: int = 0
     abandoned: list[AbandonedObject] = []

@@ -21,5 +21,7 @@ class Limits(BaseModel):
     """From the applied chart until everything in it is ready."""
     hard_delete_timeout: timedelta = timedelta(minutes=20)
     """For all ServiceBindings and ServiceInstances together, restarts included."""
+    last_attempt: timedelta = timedelta(minutes=2)
+    """For hard delete once more, where nobody could work before its deadline."""
     delete_request_timeout: timedelta = timedelta(minutes=5)
     """For the API server to accept the removal of what the chart installed, and for it to be seen gone."""

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from models.deprovision import Removed
 from models.limits import Limits, OperandTeardown
-from models.operators import OperatorRef
+from models.mandate import Mandated
 
 
 class SoFar(BaseModel):
@@ -14,16 +14,14 @@ class SoFar(BaseModel):
 
     began: datetime | None = None
     ready_by: datetime | None = None
-    hard_delete_ends: datetime | None = None
     removed: Removed = Removed()
     found: Removed = Removed()
     """The service objects that stood there at the beginning."""
 
 
-class OperatorInput(BaseModel):
+class OperatorInput(Mandated):
     """The input of ProvisionWorkflow and DeprovisionWorkflow: one may go on as the other."""
 
-    ref: OperatorRef
     limits: Limits = Limits()
     operand_teardown: OperandTeardown = OperandTeardown.AUTO
     so_far: SoFar = SoFar()

@@ -60,9 +60,10 @@ class Operator(BaseModel):
 
 
 def responsible(operators: Iterable[Operator]) -> Operator | None:
-    """The oldest CR; of several made in the same second the one holding our finalizer, then by namespace and name.
+    """The CR that holds our finalizer, of several the oldest; if none does, the oldest, then by namespace and name.
 
-    A CR that is being deleted still counts: its successor takes over only when it is gone.
+    Who holds the finalizer was responsible already: a stray that is older, but was never responsible, takes over
+    nothing. A CR that is being deleted still counts: its successor takes over only when it is gone.
     """
     return min(operators, key=_seniority, default=None)
 
@@ -76,6 +77,6 @@ def rivals(operator: Operator, operators: Iterable[Operator]) -> list[Operator]:
     ]
 
 
-def _seniority(operator: Operator) -> tuple[datetime, bool, str, str, str]:
+def _seniority(operator: Operator) -> tuple[bool, datetime, str, str, str]:
     ref = operator.ref
-    return (operator.created, not operator.holds_finalizer, ref.namespace, ref.name, ref.uid)
+    return (not operator.holds_finalizer, operator.created, ref.namespace, ref.name, ref.uid)

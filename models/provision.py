@@ -6,7 +6,7 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 from models.conditions import Reason
-from models.operators import OperatorRef
+from models.mandate import Mandated
 from models.status import Finding
 
 
@@ -31,10 +31,8 @@ class Assessment(BaseModel):
     """The reason that the CR's condition gives now."""
 
 
-class ChartInput(BaseModel):
+class ChartInput(Mandated):
     """For which CR the chart is applied or looked at."""
-
-    ref: OperatorRef
 
 
 class Applied(BaseModel):
@@ -55,10 +53,9 @@ class Survey(BaseModel):
     unready: list[str] = []
 
 
-class ReadyInput(BaseModel):
+class ReadyInput(Mandated):
     """For which CR, and how long, readiness is waited for."""
 
-    ref: OperatorRef
     timeout: timedelta
 
 

@@ -1,13 +1,15 @@
 """What goes into and comes out of ResyncWorkflow."""
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from models.limits import Limits, OperandTeardown
+from models.mandate import MAX_UID
 
 
 class ResyncInput(BaseModel):
     """What every CR's workflow is started with by a resync."""
 
+    cluster: str = Field(max_length=MAX_UID)
     limits: Limits = Limits()
     operand_teardown: OperandTeardown = OperandTeardown.AUTO
 

@@ -5,7 +5,8 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from models.conditions import Reason
-from models.operators import OperatorRef
+from models.deprovision import DeletionRecord
+from models.mandate import Mandated
 
 
 class ProgressReport(BaseModel):
@@ -24,16 +25,15 @@ class Finding(BaseModel):
     message: str = ""
 
 
-class StatusInput(BaseModel):
-    """A finding to be written to the CR's status."""
+class StatusInput(Mandated):
+    """A finding to be written to the CR's status, and, in a deletion, what it has decided."""
 
-    ref: OperatorRef
     finding: Finding
+    deletion: DeletionRecord | None = None
 
 
-class WarningInput(BaseModel):
+class WarningInput(Mandated):
     """An Event to be recorded on the CR."""
 
-    ref: OperatorRef
     reason: str
     message: str

@@ -1,52 +1,72 @@
 """Remembers, in ConfigMaps that survive, what a soft delete leaves behind in SAP BTP.
 
-An object is written down before its finalizer goes: a crash in between names one too many, never one too few.
+An object is written down before its finalizer goes: a crash in between names one too many, never one too few. A report
+never stops the deletion that it is made for: where kyma-system is going, it becomes Events in namespace default; where
+the ConfigMaps are full, the rest is counted.
 """
 
 import contextlib
+import hashlib
 import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Final
 
+import structlog
+
 from kube.client import Kube
-from kube.resources import CONFIG_MAPS
+from kube.errors import Conflict, KubeError, NotFound, Refused
+from kube.resources import CONFIG_MAPS, EVENTS
 from models.deprovision import MAX_NAMED, AbandonedObject
-from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from models.names import ABANDONED_CONFIGMAP, FIELD_MANAGER, KYMA_NAMESPACE
 from models.operators import OperatorRef
+from models.text import plain
+from operand.mandated import MandatedKube
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""
+MOST_PARTS: Final = 20
+"""ConfigMaps that the manager may write; what does not fit is counted, and named in the log."""
+EVENT_TEXT: Final = 1_000
+"""Characters of an Event's message (the API allows 1024)."""
 KEY: Final = "objects.jsonl"
 NOTE: Final = (
     "Finalizers were removed from these ServiceInstances and ServiceBindings without SAP Service Manager having "
     "deleted them. They may still exist, and be charged for, in SAP BTP. Delete them there, then delete this ConfigMap."
 )
+log = structlog.get_logger(__name__)
 
 
 class AbandonedReport:
     """The list of abandoned objects, one JSON object a line, in as many ConfigMaps as it needs."""
 
-    def __init__(self, kube: Kube, ref: OperatorRef, because: str = "") -> None:
+    def __init__(self, kube: Kube, held: MandatedKube, ref: OperatorRef, because: str = "") -> None:
         self._kube = kube
+        self._held = held
         self._ref = ref
-        self._because = because
+        self._because = plain(because, 2_000)
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
-        self._mine: set[str] = set()
-        self.first: list[AbandonedObject] = []
-        """The first that the deletion of this CR let go, as many as a workflow's result names."""
+        self._mine: dict[str, AbandonedObject | None] = {}
+        self._elsewhere = False
 
     @property
     def total(self) -> int:
         """How many objects the deletion of this CR has let go, whichever attempt wrote them down."""
         return len(self._mine)
 
+    @property
+    def first(self) -> list[AbandonedObject]:
+        """The first that the deletion of this CR let go, as many as a workflow's result names."""
+        return [each for each in self._mine.values() if each is not None][:MAX_NAMED]
+
     async def load(self) -> None:
         """Go on with what an earlier attempt, or an earlier deletion, wrote."""
-        for part in range(1, 1000):
+        for part in range(1, MOST_PARTS + 1):
             found = await self._kube.find(CONFIG_MAPS, _name(part), KYMA_NAMESPACE)
             if found is None:
                 return
-            text = (found.get("data") or {}).get(KEY, "")
+            text = str((found.get("data") or {}).get(KEY, ""))
             self._stored.append(text)
             for line in filter(None, text.splitlines()):
                 entry = _entry(line)
@@ -56,48 +76,116 @@ class AbandonedReport:
                     self._note(uid, AbandonedObject.model_validate(entry))
 
     async def add(self, objects: list[tuple[str, AbandonedObject]]) -> None:
-        """Write down these objects, by uid. Raises KubeError if they cannot be: then nothing may be abandoned."""
-        for uid, abandoned in objects:
+        """Write down these objects, by uid, before they are let go.
+
+        Raises:
+            KubeError: they can be written nowhere now: then nothing may be abandoned.
+        """
+        new = [(uid, each) for uid, each in objects if uid not in self._mine]
+        if not new:
+            return
+        for uid, abandoned in new:
             line = {"uid": uid, "cr": self._ref.uid, **abandoned.model_dump(exclude_defaults=True)}
             self._lines[uid] = json.dumps(line, ensure_ascii=False)
             self._note(uid, abandoned)
-        parts = _parts(list(self._lines.values()))
-        for number, text in enumerate(parts, start=1):
+            log.warning("abandoned", **abandoned.model_dump(exclude_defaults=True))
+        if not self._elsewhere:
+            try:
+                await self._store()
+                return
+            except (Refused, NotFound) as error:
+                if not _is_terminating(error):
+                    raise
+                self._elsewhere = True
+        await self._record_elsewhere([each for _, each in new])
+
+    async def take_back(self, uids: Iterable[str]) -> None:
+        """Strike out objects that could not be let go after all."""
+        struck = [uid for uid in uids if self._lines.pop(uid, None) is not None]
+        for uid in struck:
+            self._mine.pop(uid, None)
+        if struck and not self._elsewhere:
+            await self._store()
+
+    async def _store(self) -> None:
+        parts, left_out = _parts(list(self._lines.values()))
+        for number in range(1, max(len(parts), len(self._stored)) + 1):
+            text = parts[number - 1] if number <= len(parts) else ""
             if number <= len(self._stored) and self._stored[number - 1] == text:
                 continue
-            await self._kube.apply(
+            data = {"note": NOTE, "because": self._because, "total": str(len(self._lines)), KEY: text}
+            if left_out:
+                data["notListed"] = f"{left_out} more, for which there is no room here; the worker's log names them"
+            await self._held.apply(
                 CONFIG_MAPS,
                 {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
                     "metadata": {"name": _name(number), "namespace": KYMA_NAMESPACE},
-                    "data": {"note": NOTE, "because": self._because, "total": str(len(self._lines)), KEY: text},
+                    "data": data,
                 },
             )
         self._stored = parts
 
+    async def _record_elsewhere(self, objects: list[AbandonedObject]) -> None:
+        """Events about the namespace that is going: they live in namespace default."""
+        texts = [""]
+        for each in objects:
+            named = f"{each.kind} {each.namespace}/{each.name}" + (f" ({each.sap_id})" if each.sap_id else "")
+            if len(texts[-1]) + len(named) > EVENT_TEXT:
+                texts.append("")
+            texts[-1] += f"{', ' if texts[-1] else 'may live on in SAP BTP: '}{named}"
+        for text in texts:
+            with contextlib.suppress(Conflict):  # an earlier attempt recorded it
+                await self._kube.create(EVENTS, _event(self._ref, text[:1024]))
+
     def _note(self, uid: str, abandoned: AbandonedObject) -> None:
         """Of thousands only the uid is kept here: their lines say the rest."""
-        if uid not in self._mine and len(self.first) < MAX_NAMED:
-            self.first.append(abandoned)
-        self._mine.add(uid)
+        self._mine.setdefault(uid, abandoned if len(self._mine) < MAX_NAMED else None)
+
+
+def _event(ref: OperatorRef, text: str) -> dict[str, Any]:
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    digest = hashlib.sha256(f"{ref.uid}/{text}".encode()).hexdigest()[:16]
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{ABANDONED_CONFIGMAP}.{digest}", "namespace": "default"},
+        "involvedObject": {"apiVersion": "v1", "kind": "Namespace", "name": KYMA_NAMESPACE},
+        "reason": "ServiceObjectsAbandoned",
+        "message": text,
+        "type": "Warning",
+        "count": 1,
+        "firstTimestamp": now,
+        "lastTimestamp": now,
+        "source": {"component": FIELD_MANAGER},
+        "reportingComponent": FIELD_MANAGER,
+    }
+
+
+def _is_terminating(error: KubeError) -> bool:
+    """Whether the namespace is going or gone, so that nothing new can be made in it."""
+    return isinstance(error, NotFound) or "is being terminated" in str(error)
 
 
 def _name(part: int) -> str:
     return ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
 
 
-def _parts(lines: list[str]) -> list[str]:
+def _parts(lines: list[str]) -> tuple[list[str], int]:
+    """The lines in as many texts as they need and may have, and how many lines did not fit."""
     parts: list[list[str]] = [[]]
     size = 0
-    for line in lines:
+    for index, line in enumerate(lines):
         length = len(line.encode()) + 1
         if size + length > PART_SIZE and parts[-1]:
+            if len(parts) == MOST_PARTS:
+                return ["\n".join(part) for part in parts], len(lines) - index
             parts.append([])
             size = 0
         parts[-1].append(line)
         size += length
-    return ["\n".join(part) for part in parts]
+    return ["\n".join(part) for part in parts], 0
 
 
 def _entry(line: str) -> dict[str, Any]:

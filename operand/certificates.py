@@ -20,6 +20,7 @@ from models.names import (
     WEBHOOK_CERT_SECRET,
 )
 from operand import pki
+from operand.mandated import MandatedKube
 from operand.ownership import is_labelled
 
 DNS_NAMES = [f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}.svc", f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}"]
@@ -27,7 +28,7 @@ REGENERATIONS = Counter("btp_certs_regenerations", "Certificates made anew", ("s
 log = structlog.get_logger(__name__)
 
 
-async def ensure_certificates(kube: Kube) -> str:
+async def ensure_certificates(kube: Kube, held: MandatedKube) -> str:
     """Have a usable CA and serving certificate in their Secrets. Returns the CA bundle in base64, for webhooks."""
     stored_ca, stored_serving = await asyncio.gather(
         kube.find(SECRETS, CA_SECRET, KYMA_NAMESPACE), kube.find(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE)
@@ -38,13 +39,13 @@ async def ensure_certificates(kube: Kube) -> str:
         ca, stored_ca = pki.with_previous(pki.new_ca(now), ca, now), None
         _made(CA_SECRET)
     if stored_ca is None or not is_labelled(stored_ca):
-        await _store(kube, CA_SECRET, {"ca.crt": ca.certificate, "ca.key": ca.key})
+        await _store(held, CA_SECRET, {"ca.crt": ca.certificate, "ca.key": ca.key})
     serving = _pair(stored_serving, "tls.crt", "tls.key")
     if serving is None or not pki.usable_serving(serving, ca, DNS_NAMES, now):
         serving, stored_serving = pki.new_serving(ca, DNS_NAMES, now), None
         _made(WEBHOOK_CERT_SECRET)
     if stored_serving is None or not is_labelled(stored_serving):
-        await _store(kube, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
+        await _store(held, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
     return base64.b64encode(ca.certificate).decode()
 
 
@@ -75,8 +76,8 @@ def _pair(secret: dict[str, Any] | None, certificate: str, key: str) -> pki.Pair
         return None
 
 
-async def _store(kube: Kube, name: str, data: dict[str, bytes]) -> None:
-    await kube.apply(
+async def _store(held: MandatedKube, name: str, data: dict[str, bytes]) -> None:
+    await held.apply(
         SECRETS,
         {
             "apiVersion": "v1",

@@ -1,11 +1,75 @@
-"""Finds what the manager installed, by its label, without a right to see what is somebody else's."""
+"""Which objects of the cluster the manager installed.
+
+Only what carries our label *and* has a name that this or an earlier chart renders is ours to remove. A label is easily
+copied, and so is authorship: whoever may write an object may name our field manager. A name is not: who could give an
+object of that kind that name holds the operand's place already.
+"""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Final
 
 from kube.answers import Object, Objects
 from kube.client import Kube
-from kube.resources import SECRETS, Resource
-from models.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, MANAGED_SECRETS, MANAGED_SELECTOR
+from kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    NETWORK_POLICIES,
+    ROLE_BINDINGS,
+    ROLES,
+    SECRETS,
+    SERVICE_ACCOUNTS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    SERVICES,
+    VALIDATING_WEBHOOKS,
+    Resource,
+)
+from models.names import (
+    FIELD_MANAGER,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    MANAGED_SECRETS,
+    MANAGED_SELECTOR,
+    OPERAND,
+    OPERAND_CONFIG,
+    OPERAND_DEPLOYMENT,
+    OPERAND_WEBHOOK_SERVICE,
+)
+
+RENDERED_NAMES: Final[Mapping[Resource, frozenset[str]]] = {
+    CUSTOM_RESOURCE_DEFINITIONS: frozenset(
+        f"{kind.plural}.{kind.group}" for kind in (SERVICE_INSTANCES, SERVICE_BINDINGS)
+    ),
+    SERVICE_ACCOUNTS: frozenset({OPERAND}),
+    CONFIG_MAPS: frozenset({OPERAND_CONFIG}),
+    SECRETS: frozenset(MANAGED_SECRETS),
+    CLUSTER_ROLES: frozenset(
+        {f"{OPERAND}-manager-role", f"{OPERAND}-proxy-role", f"{OPERAND}-metrics-reader"}  # the last two until 0.10.2
+    ),
+    CLUSTER_ROLE_BINDINGS: frozenset({f"{OPERAND}-manager-rolebinding", f"{OPERAND}-proxy-rolebinding"}),
+    ROLES: frozenset({f"{OPERAND}-leader-election-role"}),
+    ROLE_BINDINGS: frozenset({f"{OPERAND}-leader-election-rolebinding"}),
+    NETWORK_POLICIES: frozenset(
+        f"kyma-project.io--{name}"
+        for name in (
+            "btp-operator-allow-to-apiserver",
+            "btp-operator-to-dns",
+            "allow-btp-operator-metrics",
+            "allow-btp-operator-webhook",
+        )
+    ),
+    SERVICES: frozenset({OPERAND_WEBHOOK_SERVICE, f"{OPERAND}-controller-manager-metrics-service"}),
+    DEPLOYMENTS: frozenset({OPERAND_DEPLOYMENT}),
+    MUTATING_WEBHOOKS: frozenset({f"{OPERAND}-mutating-webhook-configuration"}),
+    VALIDATING_WEBHOOKS: frozenset({f"{OPERAND}-validating-webhook-configuration"}),
+}
+"""Every name that this chart, or an earlier one of this manager or of the Go manager, renders. A test compares it with
+the chart."""
 
 
 async def managed(kube: Kube, resource: Resource, namespace: str | None, *, metadata_only: bool = False) -> Objects:
@@ -19,6 +83,11 @@ async def managed(kube: Kube, resource: Resource, namespace: str | None, *, meta
         *(kube.find(SECRETS, name, namespace, metadata_only=metadata_only) for name in MANAGED_SECRETS)
     )
     return [secret for secret in found if secret and is_labelled(secret)]
+
+
+def is_ours(resource: Resource, obj: Object) -> bool:
+    """Whether an object that carries our label has a name that we give."""
+    return obj["metadata"]["name"] in RENDERED_NAMES[resource]
 
 
 def written_by_us(obj: Object) -> bool:

@@ -22,7 +22,7 @@ from models.names import DISABLE_NETWORK_POLICIES_ANNOTATION, KYMA_NAMESPACE
 from models.operators import OperatorRef
 from operand.credentials import Credentials
 from operand.errors import Permanent
-from operand.ownership import managed, written_by_us
+from operand.ownership import is_ours, managed
 from operand.rendering import ChartRenderer, RenderError
 
 PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
@@ -80,7 +80,7 @@ class Comparison:
             for obj in objects
             for kind in (chart_kind(obj),)
         ]
-        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(obj)]
+        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(kind, obj)]
 
     async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:
         found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)
@@ -102,6 +102,6 @@ def not_ready(items: list[Item], ca: str) -> list[str]:
     return found
 
 
-def _is_surplus(obj: Object) -> bool:
+def _is_surplus(kind: Resource, obj: Object) -> bool:
     """Whether an object that is not rendered any more has to be removed: not if it is being removed already."""
-    return written_by_us(obj) and not obj["metadata"].get("deletionTimestamp")
+    return is_ours(kind, obj) and not obj["metadata"].get("deletionTimestamp")

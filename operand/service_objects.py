@@ -3,13 +3,18 @@
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.names import OPERAND_FINALIZER
+from models.text import plain, some
+from operand.mandated import MandatedKube
+
+REFERENCE_PLAN: Final = "reference-instance"
+"""The plan of instances that stand for a shared one (SAP's instance sharing)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +27,12 @@ class ServiceObject:
     message: str
     kept_by: str
     """The finalizers of others that keep it although the operand is done with it; no request hastens these."""
+    instance: tuple[str, str] | None = None
+    """Of a binding: namespace and name of the ServiceInstance that it binds."""
+    shared: bool = False
+    """Of an instance: others may refer to it, and Service Manager refuses to delete it before they are gone."""
+    refers: bool = False
+    """Of an instance: it stands for a shared one."""
 
     @classmethod
     def digest(cls, obj: Mapping[str, Any]) -> "ServiceObject":
@@ -34,7 +45,15 @@ class ServiceObject:
             secret=spec.get("secretName") or (meta["name"] if bound else ""),
             message=last_message(obj) if meta.get("deletionTimestamp") else "",
             kept_by=", ".join(kept_by(obj)) if done else "",
+            instance=_instance_of(meta, spec) if bound else None,
+            shared=spec.get("shared") is True,
+            refers=spec.get("servicePlanName") == REFERENCE_PLAN,
         )
+
+
+def _instance_of(meta: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str]:
+    """Namespace and name of the instance that a binding binds (ServiceBinding.spec, API v1)."""
+    return str(spec.get("serviceInstanceNamespace") or meta["namespace"]), str(spec["serviceInstanceName"])
 
 
 def is_held(obj: Mapping[str, Any]) -> bool:
@@ -43,15 +62,15 @@ def is_held(obj: Mapping[str, Any]) -> bool:
 
 
 def kept_by(obj: Mapping[str, Any]) -> list[str]:
-    """Finalizers of others: not ours to take off."""
-    return [name for name in obj["metadata"].get("finalizers") or [] if name != OPERAND_FINALIZER]
+    """A few of the finalizers of others, which are not ours to take off."""
+    return some([name for name in obj["metadata"].get("finalizers") or [] if name != OPERAND_FINALIZER])
 
 
 def last_message(obj: Mapping[str, Any]) -> str:
     """What the broker last said: the message of the condition Succeeded, if it reports a failure."""
     for condition in (obj.get("status") or {}).get("conditions") or []:
         if condition.get("type") == "Succeeded" and str(condition.get("reason", "")).endswith(("Failed", "Blocked")):
-            return str(condition.get("message", ""))[:300]
+            return plain(condition.get("message", ""))
     return ""
 
 
@@ -71,13 +90,13 @@ async def is_operand_needed(kube: Kube) -> bool:
     return False
 
 
-async def remove_secret(kube: Kube, namespace: str, name: str, binding_uid: str) -> bool:
+async def remove_secret(kube: Kube, held: MandatedKube, namespace: str, name: str, binding_uid: str) -> bool:
     """Delete a gone binding's Secret if it was the binding's; another Secret of that name is left alone."""
     # Its values are nobody's business here.
     secret = await kube.find(SECRETS, name, namespace, metadata_only=True)
     if secret is None or not is_controlled_by(secret, binding_uid):
         return False
-    return await kube.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])
+    return await held.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])
 
 
 def named(resource: Resource, obj: Object) -> str:

@@ -58,13 +58,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="BTP_", frozen=True, extra="ignore")
 
     task_queue: str = Field(
-        "btp-manager", min_length=1, description="Temporal task queue; one for each managed cluster."
+        "",
+        max_length=200,
+        description="Temporal task queue, another for each cluster; empty: `btp-manager-` and the cluster's uid.",
     )
     ready_timeout: Duration = Field(
         timedelta(minutes=5), description="From the applied chart until all of it is ready."
     )
     hard_delete_timeout: Duration = Field(
         timedelta(minutes=20), description="For all ServiceBindings and ServiceInstances together; then soft delete."
+    )
+    last_attempt: Duration = Field(
+        timedelta(minutes=2),
+        description="For hard delete once more, where no worker or API server was there before its deadline.",
     )
     delete_request_timeout: Annotated[Duration, AfterValidator(_survives_a_worker)] = Field(
         timedelta(minutes=5), description="For what the chart installed to be deleted and seen gone."
@@ -92,6 +98,7 @@ class Settings(BaseSettings):
         return Limits(
             ready_timeout=self.ready_timeout,
             hard_delete_timeout=self.hard_delete_timeout,
+            last_attempt=self.last_attempt,
             delete_request_timeout=self.delete_request_timeout,
         )
 

@@ -12,14 +12,18 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from kube.client import Kube
+from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.temporal import TemporalServer
+from models.mandate import Mandate
+from models.names import FINALIZER
 from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
 from runtime.connect import register_search_attributes
+from tests.acting import mandate_for
 from tests.cluster import remove_everything
 
 # The same examples in every run, and none fails because the machine was slow.
@@ -90,6 +94,20 @@ def renderer() -> ChartRenderer:
 def ref(person: Person) -> OperatorRef:
     """A BtpOperator that exists."""
     return Operator.from_object(person.create_operator("btpoperator")).ref
+
+
+@pytest.fixture
+async def mandate(kube: Kube, ref: OperatorRef) -> Mandate:
+    """Of a BtpOperator that exists and holds our finalizer."""
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": [FINALIZER]}})
+    return await mandate_for(kube, ref)
+
+
+@pytest.fixture
+async def deletion(kube: Kube, mandate: Mandate) -> Mandate:
+    """Of the same BtpOperator, which is being deleted."""
+    await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
+    return mandate
 
 
 @pytest.fixture

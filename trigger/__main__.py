@@ -9,6 +9,7 @@ from dispatch.nudger import Nudger
 from kube.client import Kube
 from models.operators import OperatorRef
 from runtime.connect import connect
+from runtime.identity import wait_for_identity
 from runtime.pages import pages
 from runtime.process import leave, run
 from runtime.settings import SettingsError, TriggerSettings
@@ -29,7 +30,9 @@ async def main(settings: TriggerSettings) -> None:
 
     async def deliver(ref: OperatorRef) -> None:
         deleting = watcher.deleting(ref)
-        if deleting is not None:
+        if deleting is None:
+            await nudger[0].report_gone(ref)
+        else:
             await nudger[0].nudge(ref, deleting)
 
     nudges, sdk = Nudges(deliver), SdkTelemetry()
@@ -47,10 +50,12 @@ async def main(settings: TriggerSettings) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(watcher.run())  # what changes before Temporal is there is kept
+            here = await wait_for_identity(kube, settings)
             client = await connect(sdk.runtime, settings)
-            nudger.append(Nudger(client, settings.task_queue, settings.limits(), settings.operand_teardown))
+            limits, teardown = settings.limits(), settings.operand_teardown
+            nudger.append(Nudger(client, here.task_queue, here.cluster, limits, teardown))
             tasks.create_task(nudges.run())
-            log.info("watching", task_queue=settings.task_queue, cluster=kube.host)
+            log.info("watching", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
     except* SettingsError as group:
         raise group.exceptions[0] from None
     finally:

@@ -93,7 +93,7 @@ class Watcher:
         """The CRs that a change concerns. One that is gone concerns all others: the next-oldest takes over."""
         if change.source is self._operators.source:
             if change.after is None or _made_again(change):
-                return self._known()
+                return [change.before.operator, *self._known()]  # the run of the one that is gone is told, too
             return [change.after.operator]
         if isinstance(change.after, ChartDigest) and not change.after.is_news_after(change.before):
             return []

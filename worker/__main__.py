@@ -14,6 +14,7 @@ from activities.registry import all_activities
 from kube.client import Kube
 from operand.rendering import ChartRenderer
 from runtime.connect import connect
+from runtime.identity import wait_for_identity
 from runtime.pages import pages
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
@@ -35,17 +36,18 @@ async def main(settings: WorkerSettings) -> None:
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    trouble, sdk = ["waiting for Temporal"], SdkTelemetry()
+    trouble, sdk = ["waiting for the API server and Temporal"], SdkTelemetry()
 
     def ready() -> str:
         return "; ".join(trouble)
 
     try:
         async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
-            client = await connect(sdk.runtime, settings, partial(ensure_resync, settings))
-            async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
+            here = await wait_for_identity(kube, settings)
+            client = await connect(sdk.runtime, settings, partial(ensure_resync, settings, here))
+            async with build_worker(client, kube, renderer, here.task_queue, versioning(settings)):
                 trouble.clear()
-                log.info("serving", task_queue=settings.task_queue, cluster=kube.host)
+                log.info("serving", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
                 await asyncio.Event().wait()
     finally:
         await kube.close()

@@ -1,10 +1,13 @@
 """The Schedule that starts a resync now and then. Made or brought up to date by every worker that starts."""
 
+from typing import Final
+
 from temporalio.client import (
     Client,
     Schedule,
     ScheduleActionStartWorkflow,
     ScheduleAlreadyRunningError,
+    ScheduleDescription,
     ScheduleIntervalSpec,
     ScheduleOverlapPolicy,
     SchedulePolicy,
@@ -13,37 +16,53 @@ from temporalio.client import (
     ScheduleUpdateInput,
 )
 
-from dispatch.names import DEFAULT_TASK_QUEUE
-from models.names import RESYNC_SCHEDULE, RESYNC_WORKFLOW
+from dispatch.names import schedule_id
+from models.names import RESYNC_WORKFLOW
 from models.resync import ResyncInput
-from runtime.settings import Settings
+from runtime.identity import Identity
+from runtime.settings import Settings, SettingsError
+
+CLUSTER: Final = "cluster"
+"""The memo that says whose Schedule it is."""
 
 
-async def ensure_resync(settings: Settings, client: Client) -> None:
-    """Have the Schedule as the settings say. Idempotent; several workers may do it at once."""
-    identity = schedule_id(settings.task_queue)
+async def ensure_resync(settings: Settings, here: Identity, client: Client) -> None:
+    """Have the Schedule as the settings say. Idempotent; several workers may do it at once.
+
+    Raises:
+        SettingsError: the task queue is another cluster's.
+    """
+    identity = schedule_id(here.task_queue)
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             RESYNC_WORKFLOW,
-            ResyncInput(limits=settings.limits(), operand_teardown=settings.operand_teardown),
+            ResyncInput(cluster=here.cluster, limits=settings.limits(), operand_teardown=settings.operand_teardown),
             id=identity,
-            task_queue=settings.task_queue,
+            task_queue=here.task_queue,
             static_summary="Nudge every BtpOperator",
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.resync_interval)]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
     try:
-        await client.create_schedule(identity, schedule)
+        await client.create_schedule(identity, schedule, memo={CLUSTER: here.cluster})
     except ScheduleAlreadyRunningError:
+        handle = client.get_schedule_handle(identity)
+        await _refuse_another_cluster(await handle.describe(), here)
 
         def replace(current: ScheduleUpdateInput) -> ScheduleUpdate:
             schedule.state = current.description.schedule.state  # a pause by a person stays
             return ScheduleUpdate(schedule=schedule)
 
-        await client.get_schedule_handle(identity).update(replace)
+        await handle.update(replace)
 
 
-def schedule_id(task_queue: str) -> str:
-    """One Schedule for each cluster of a fleet."""
-    return RESYNC_SCHEDULE if task_queue == DEFAULT_TASK_QUEUE else f"{task_queue}/{RESYNC_SCHEDULE}"
+async def _refuse_another_cluster(found: ScheduleDescription, here: Identity) -> None:
+    """Two clusters on one task queue would work for each other's CRs."""
+    other = await found.memo_value(CLUSTER, default="")
+    if other != here.cluster:
+        raise SettingsError(
+            f"BTP_TASK_QUEUE: task queue {here.task_queue} serves cluster {other or 'unknown'}, and this is cluster "
+            f"{here.cluster}; name another queue, or, if that cluster is gone, take the queue over by "
+            f"`temporal schedule delete --schedule-id {found.id}` and start again"
+        )

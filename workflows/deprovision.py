@@ -1,12 +1,14 @@
 """Take a BtpOperator, and all that came with it, out of the cluster. It always ends, and always says what it waits for.
 
-Hard delete has its budget, kept by the Temporal server. Refused for good or out of time, soft delete follows: the
-operand's finalizer off, and what is thereby abandoned in SAP BTP reported by name. Our own finalizer goes last.
+Hard delete has its budget, kept by the Temporal server and written on the CR, where every later run finds it. Only the
+end of that budget, or a person, opens soft delete: the operand's finalizer off, and what is thereby abandoned in SAP
+BTP reported by name. Our own finalizer goes last. A CR that no longer asks for it ends the run wherever it stands.
 """
 
-from datetime import datetime, timedelta
-from functools import partial
-from typing import Final, NoReturn
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, Final, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
@@ -20,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
     from models.deprovision import (
         DeletionMode,
+        DeletionRecord,
         DeprovisionResult,
         ReleaseKind,
         Remaining,
@@ -31,10 +34,18 @@ with workflow.unsafe.imports_passed_through():
     from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport, WarningInput
-    from workflows.hard_delete import HardDelete
-    from workflows.steps import LONG, QUICK, count, explain, said, set_status
+    from workflows.calls import count, last_words, long, quick, set_status, stop
+    from workflows.failures import explain, is_lost_mandate, nobody_tried, said
+    from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
 
+T = TypeVar("T")
+Step = Callable[[Any, TeardownInput], Coroutine[Any, Any, T]]
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
+SLOW: Final = timedelta(seconds=3)
+"""After which a step that usually takes less is reported on the CR."""
+STOPPED: Final = (
+    "a person stopped this deletion in Temporal; the next change, or the resync, goes on under the same deadline"
+)
 
 
 @workflow.defn(name=DEPROVISION_WORKFLOW)
@@ -44,20 +55,23 @@ class DeprovisionWorkflow:
     @workflow.init
     def __init__(self, input: OperatorInput) -> None:
         self._input = input
-        self._ref = input.ref
+        self._mandate = input.mandate
         self._limits = input.limits
         self._began = input.so_far.began or workflow.now()
-        self._hard_delete_ends = input.so_far.hard_delete_ends
         self._removed = input.so_far.removed
         self._found = input.so_far.found
+        self._record: DeletionRecord | None = None
         self._abandoned = SoftDeleteResult()
+        self._mode = DeletionMode.NONE
+        self._passed_over: list[str] = []
         self._operand_gone = False
-        self._hard = HardDelete(input, self._remaining, partial(self._say, Reason.HARD_DELETING))
+        self._hard_delete_is_over = False
+        self._hard = HardDelete(input, self._remaining, self._say_hard_deleting)
         self._progress = ProgressReport()
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
-        """Changes seen during a deletion are its own doing; it ends, and the next-oldest CR is nudged then."""
+        """Something changed, perhaps the CR itself: the next attempt looks. Other changes are the deletion's own."""
 
     @workflow.signal(name=DELETION_REQUESTED)
     def deletion_requested(self) -> None:
@@ -71,143 +85,207 @@ class DeprovisionWorkflow:
     @workflow.update
     def retry_now(self) -> str:
         """Ask again for everything that is left, at once. The budget stays what it is. Returns what is left."""
-        self._hard.try_again = True
+        self._hard.try_again()
         return self._progress.message
 
     @workflow.update
     def skip_to_soft_delete(self, requested_by: str) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
-        self._hard.skipped_by = requested_by.strip()
+        self._hard.skip(requested_by.strip())
         return self._progress.message
 
     @retry_now.validator
     def _can_retry(self) -> None:
-        if not self._hard.running:
+        if not self._hard.is_running:
             raise ValueError("nothing to retry: hard delete is not running")
 
     @skip_to_soft_delete.validator
     def _can_skip(self, requested_by: str) -> None:
-        if not self._hard.running:
+        if not self._hard.is_running:
             raise ValueError("nothing to skip: hard delete is not running")
         if not requested_by.strip():
             raise ValueError("say who asks: the report names them")
+        if len(requested_by) > 200:
+            raise ValueError("a name of 200 characters at most, please")
 
     @workflow.run
     async def run(self, input: OperatorInput) -> DeprovisionResult:
         try:
             return await self._release(input.operand_teardown)
-        except FailureError as error:
+        except (FailureError, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
+                await last_words(self._mandate, Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=STOPPED))
                 raise
+            assert isinstance(error, FailureError)
+            if is_lost_mandate(error):
+                return await self._end_without_mandate(said(error))
             finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
             await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
             count("removal_failed", (workflow.now() - self._began).total_seconds())
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
-        kind = await workflow.execute_local_activity_method(ResponsibilityActivities.release_kind, self._ref, **QUICK)
-        mode = DeletionMode.NONE
-        if kind is ReleaseKind.DEPROVISION:
-            mode = await self._remove_all(teardown)
-        if kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
-            await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
+        asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        if asked.kind is ReleaseKind.DEPROVISION:
+            self._record = asked.record
+            await self._remove_all(teardown)
+        if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
+            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+        return self._result(asked.kind)
+
+    async def _end_without_mandate(self, why: str) -> DeprovisionResult:
+        """Nothing more is done, except that a CR that no longer takes the operand with it is let go."""
+        workflow.logger.warning("the deletion ends: %s", why)
+        asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        if asked.kind is ReleaseKind.LET_GO:
+            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+        return self._result(ReleaseKind.MANDATE_LOST, why)
+
+    def _result(self, outcome: ReleaseKind, lost_because: str = "") -> DeprovisionResult:
         seconds = (workflow.now() - self._began).total_seconds()
-        count(f"{kind.value}_{mode.value}" if kind is ReleaseKind.DEPROVISION else kind.value, seconds)
+        deprovisioned = outcome is ReleaseKind.DEPROVISION
+        count(f"{outcome.value}_{self._mode.value}" if deprovisioned else outcome.value.replace(" ", "_"), seconds)
+        removed = self._removed + self._abandoned.removed
         return DeprovisionResult(
-            outcome=kind,
-            mode=mode,
+            outcome=outcome,
+            mode=self._mode,
             hard_delete_ended=self._hard.gave_up,
             skipped_by=self._hard.skipped_by,
+            lost_because=lost_because,
+            passed_over=self._passed_over,
             # What was found is gone now, also where the worker that saw it go died before it could say so.
-            removed=(self._removed + self._abandoned.removed).at_least(self._found),
+            removed=removed.at_least(self._found) if deprovisioned else removed,
             abandoned_total=self._abandoned.abandoned_total,
             abandoned=self._abandoned.abandoned,
             began=self._began,
             seconds=round(seconds, 3),
         )
 
-    async def _remove_all(self, teardown: OperandTeardown) -> DeletionMode:
+    async def _remove_all(self, teardown: OperandTeardown) -> None:
         left = await self._remaining()
         self._found = self._found.at_least(Removed(bindings=left.bindings, instances=left.instances))
-        ends = self._hard_delete_ends or workflow.now() + self._limits.hard_delete_timeout
-        self._hard_delete_ends = None if left.none else ends
-        await self._say(Reason.HARD_DELETING, str(left))
+        soft = self._record is not None and self._record.soft_delete_began is not None
+        if not soft and not left.none and self._record is None:
+            ends = workflow.now() + self._limits.hard_delete_timeout
+            self._record = DeletionRecord(began=self._began, hard_delete_ends=ends)
+        if not soft:
+            await self._say(Reason.HARD_DELETING, str(left))
         if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
             await self._remove_operand()
-        mode = DeletionMode.HARD
-        if self._hard_delete_ends and not await self._hard_delete(self._hard_delete_ends, str(left)):
-            mode = DeletionMode.SOFT
-            await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._hard.gave_up}")
+        self._mode = DeletionMode.HARD
+        if soft or (not left.none and not await self._hard_delete(str(left))):
+            self._mode = DeletionMode.SOFT
+            await self._begin_soft_delete()
         # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
         # or left by a hard delete that gave up, are let go. Usually there are none.
         if not self._operand_gone:
             await self._remove_operand()
         await self._soft_delete()
         await self._remove_resources()
-        return DeletionMode.SOFT if self._abandoned.abandoned_total else mode
+        if self._abandoned.abandoned_total:
+            self._mode = DeletionMode.SOFT
 
-    async def _hard_delete(self, ends: datetime, told: str) -> bool:
+    async def _hard_delete(self, left: str) -> bool:
         """True when the operand is done with every service object; False when it gave up."""
-        all_gone = await self._hard.run(ends, told, operand_stays=not self._operand_gone)
+        assert self._record is not None
+        end = await self._hard.run(self._record, left, operand_stays=not self._operand_gone)
+        self._hard_delete_is_over = end is not HardDeleteEnd.GOES_ON
         self._removed += self._hard.removed
-        if all_gone is None:
+        if end is HardDeleteEnd.GOES_ON:
             self._go_on_as_new()
         if self._hard.kept:
-            self._hard_delete_ends = None  # the operand is done: soft delete would change nothing
             await self._say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._hard.kept)}")
-        return all_gone
+        return end is HardDeleteEnd.OPERAND_IS_DONE
+
+    async def _begin_soft_delete(self) -> None:
+        """From here on every run of this deletion lets go: the CR says so before anything is let go."""
+        assert self._record is not None
+        because = self._hard.gave_up or self._record.because
+        if self._record.soft_delete_began is None:
+            self._record.soft_delete_began, self._record.because = workflow.now(), because[:4000]
+        await self._say(Reason.SOFT_DELETING, f"hard delete ended: {because}")
 
     def _go_on_as_new(self) -> NoReturn:
-        so_far = SoFar(
-            began=self._began, hard_delete_ends=self._hard_delete_ends, removed=self._removed, found=self._found
-        )
+        so_far = SoFar(began=self._began, removed=self._removed, found=self._found)
         workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
 
     async def _remaining(self) -> Remaining:
-        return await workflow.execute_local_activity_method(ServiceObjectActivities.remaining, self._ref, **QUICK)
+        """What is left; where counting is refused, that is what there is to say."""
+        try:
+            return await quick(ServiceObjectActivities.count_service_objects, self._mandate)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return Remaining(unknown=said(error))
 
     async def _remove_operand(self) -> None:
-        self._removed += await workflow.execute_activity_method(
-            TeardownActivities.remove_operand,
-            self._teardown(),
-            schedule_to_close_timeout=self._limits.delete_request_timeout,
-            start_to_close_timeout=timedelta(minutes=1),
-            summary="remove the operand's webhooks and Deployment",
-            **LONG,
-        )
+        text = "removing the operand's webhooks and Deployment, and waiting until its pods have stopped"
+        limit = self._limits.delete_request_timeout
+        gone = await self._step(TeardownActivities.remove_operand, limit, timedelta(minutes=1), text)
+        self._removed += gone
+        self._passed_over += gone.passed_over
         self._operand_gone = True
 
     async def _soft_delete(self) -> None:
-        self._abandoned = await workflow.execute_activity_method(
-            SoftDeleteActivities.soft_delete,
-            self._teardown(),
-            schedule_to_close_timeout=self._limits.delete_request_timeout * 4,
-            start_to_close_timeout=self._limits.delete_request_timeout * 4,
-            summary="let go what is left of the service objects",
-            **LONG,
-        )
+        limit = self._limits.delete_request_timeout * 4
+        text = "letting go what is left of the service objects"
+        self._abandoned = await self._step(SoftDeleteActivities.soft_delete_service_objects, limit, limit, text)
         if total := self._abandoned.abandoned_total:
             first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self._abandoned.abandoned[:3])
             message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
-            warning = WarningInput(ref=self._ref, reason="ServiceObjectsAbandoned", message=message)
-            await workflow.execute_local_activity_method(StatusActivities.warn, warning, **QUICK)
+            warning = WarningInput(mandate=self._mandate, reason="ServiceObjectsAbandoned", message=message)
+            await quick(StatusActivities.record_warning, warning)
+        if self._abandoned.kept:
+            await self._say(Reason.SOFT_DELETING, f"cannot be let go: {'; '.join(self._abandoned.kept)}")
 
     async def _remove_resources(self) -> None:
-        self._removed += await workflow.execute_activity_method(
-            TeardownActivities.remove_resources,
-            self._teardown(),
-            schedule_to_close_timeout=self._limits.delete_request_timeout,
-            start_to_close_timeout=timedelta(minutes=1),
-            summary="remove everything that the chart installed",
-            **LONG,
-        )
+        text = "removing everything that the chart installed"
+        limit = self._limits.delete_request_timeout
+        gone = await self._step(TeardownActivities.remove_resources, limit, timedelta(minutes=1), text)
+        self._removed += gone
+        self._passed_over += gone.passed_over
 
-    def _teardown(self) -> TeardownInput:
-        return TeardownInput(ref=self._ref, because=self._hard.gave_up)
+    async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
+        """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
+        while True:
+            deadline = workflow.now() + limit
+            running: workflow.ActivityHandle[T] = workflow.start_activity_method(
+                method,
+                TeardownInput(mandate=self._mandate, because=self._hard.gave_up),
+                **long(limit, attempt, text),
+            )
+            try:
+                await self._report_if_slow(running, text)
+                return await running
+            except asyncio.CancelledError:
+                await stop(running)
+                raise
+            except FailureError as error:
+                if not nobody_tried(error, deadline, limit):
+                    raise
+            await self._say_more(f"{text}: nobody could work on it; it begins again")  # waits until somebody can
+
+    async def _report_if_slow(self, running: workflow.ActivityHandle[Any], text: str) -> None:
+        try:
+            await workflow.wait_condition(running.done, timeout=SLOW)
+        except TimeoutError:
+            await self._say_more(text)
+            await workflow.wait_condition(running.done)
+
+    async def _say_more(self, text: str) -> None:
+        """Report a step under the reason that holds already."""
+        soft = self._record is not None and self._record.soft_delete_began is not None
+        await self._say(Reason.SOFT_DELETING if soft else Reason.HARD_DELETING, text)
+
+    async def _say_hard_deleting(self, message: str) -> None:
+        await self._say(Reason.HARD_DELETING, message)
 
     async def _say(self, reason: Reason, message: str) -> None:
-        ends = self._hard_delete_ends if reason is Reason.HARD_DELETING else None
+        ends = None
+        if self._record and reason is Reason.HARD_DELETING and not self._hard_delete_is_over:
+            ends = self._record.last_attempt_ends or self._record.hard_delete_ends
         self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends)
         until = f"\n\nSoft delete follows at the latest at {ends:%H:%M:%S} UTC." if ends else ""
-        workflow.set_current_details(f"Removing BtpOperator `{self._ref}`\n\n**{reason.value}**: {message}{until}")
-        await set_status(self._ref, Finding(reason=reason, message=message))
+        ref = self._mandate.ref
+        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {message}{until}")
+        await set_status(self._mandate, Finding(reason=reason, message=message), self._record)

@@ -6,7 +6,7 @@ and goes on as a DeprovisionWorkflow under the same id: nothing applies the char
 """
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from temporalio import workflow
@@ -30,8 +30,10 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from models.status import Finding, ProgressReport
-    from workflows.steps import LONG, QUICK, count, explain, history_is_long, said, set_status, stop
+    from workflows.calls import count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
+STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
 GRACE: Final = timedelta(seconds=1)
 """How long a wait for readiness may still end by itself when something changed: often it is that very change."""
 
@@ -42,12 +44,13 @@ class ProvisionWorkflow:
 
     @workflow.init
     def __init__(self, input: OperatorInput) -> None:
-        self._ref = input.ref
+        self._mandate = input.mandate
         self._limits = input.limits
         self._dirty = False
         self._deleting = False
         self._ready_by = input.so_far.ready_by
         self._passes = 0
+        self._looked_again = False
         self._written = 0
         self._progress = ProgressReport()
 
@@ -68,6 +71,14 @@ class ProvisionWorkflow:
 
     @workflow.run
     async def run(self, input: OperatorInput) -> ProvisionResult:
+        try:
+            return await self._passes_until_quiet(input)
+        except (FailureError, asyncio.CancelledError) as error:
+            if is_cancelled_exception(error):
+                await last_words(self._mandate, Finding(reason=Reason.PROVISIONING_FAILED, message=STOPPED))
+            raise
+
+    async def _passes_until_quiet(self, input: OperatorInput) -> ProvisionResult:
         while True:
             self._dirty = False
             self._passes += 1
@@ -88,7 +99,11 @@ class ProvisionWorkflow:
         A deletion cuts it short, and goes on only when nothing of the pass writes any more (a look at readiness may
         outlive it by a heartbeat). So does a flood of events, before the history grows too long.
         """
-        await workflow.wait_condition(lambda: passing.done() or self._deleting or history_is_long())
+        try:
+            await workflow.wait_condition(lambda: passing.done() or self._deleting or history_is_long())
+        except asyncio.CancelledError:
+            await stop(passing)
+            raise
         if passing.done() and not self._deleting:
             return await passing
         await stop(passing)
@@ -101,12 +116,14 @@ class ProvisionWorkflow:
         except FailureError as error:  # a look, or a small write, that the API server refuses for good
             if is_cancelled_exception(error):
                 raise
+            if is_lost_mandate(error):
+                return None  # the next look tells what is so now
             return await self._not_ready(
                 explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=said(error))
             )
 
     async def _look(self) -> ProvisionResult | None:
-        seen = await workflow.execute_local_activity_method(ResponsibilityActivities.assess, self._ref, **QUICK)
+        seen = await quick(ResponsibilityActivities.assess_operator, self._mandate)
         if seen.standing is Standing.GONE:
             return ProvisionResult(outcome=ProvisionOutcome.GONE)
         if seen.standing is Standing.DELETING:
@@ -125,19 +142,17 @@ class ProvisionWorkflow:
     async def _stand_by(self, seen: Assessment, finding: Finding) -> ProvisionResult:
         """Another CR is responsible: say which, and hold nothing that could keep this one from being deleted."""
         if seen.claimed:
-            await workflow.execute_local_activity_method(ResponsibilityActivities.disclaim, self._ref, **QUICK)
-        await set_status(self._ref, finding)
+            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+        await set_status(self._mandate, finding)
         return ProvisionResult(outcome=ProvisionOutcome.SPARE, reason=finding.reason, message=finding.message)
 
     async def _claim(self) -> bool:
-        return await workflow.execute_local_activity_method(ResponsibilityActivities.claim, self._ref, **QUICK)
+        return await quick(ResponsibilityActivities.add_finalizer, self._mandate)
 
     async def _nothing_to_do(self) -> bool:
         """A look at a CR that was Ready. Losing readiness is said before it is repaired."""
         try:
-            survey = await workflow.execute_local_activity_method(
-                ChartActivities.survey, ChartInput(ref=self._ref), **QUICK
-            )
+            survey = await quick(ChartActivities.check_drift, ChartInput(mandate=self._mandate))
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
@@ -149,40 +164,47 @@ class ProvisionWorkflow:
     async def _provide(self, seen: Assessment) -> ProvisionResult | None:
         if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
             await self._say(Reason.INITIALIZED, "applying the operand's chart")
+        deadline = workflow.now() + self._limits.ready_timeout
         try:
             applied = await workflow.execute_activity_method(
                 ChartActivities.apply_chart,
-                ChartInput(ref=self._ref),
-                schedule_to_close_timeout=self._limits.ready_timeout,
-                start_to_close_timeout=timedelta(minutes=2),
-                summary="apply the chart: only what differs",
-                **LONG,
+                ChartInput(mandate=self._mandate),
+                **long(self._limits.ready_timeout, timedelta(minutes=2), "apply the chart: only what differs"),
             )
-            waited = await self._wait_ready(applied)
+            deadline = self._ready_deadline(applied)
+            waited = await self._wait_ready(deadline)
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if is_cancelled_exception(error) or is_lost_mandate(error):
                 raise
+            if not self._looked_again and nobody_tried(error, deadline, self._limits.ready_timeout):
+                self._looked_again, self._ready_by = True, None
+                return None  # nobody could look while the time passed: one more look decides
             finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(error))
             self._ready_by = None
             return await self._not_ready(finding)
         return await self._ready() if waited else None
 
-    async def _wait_ready(self, applied: Applied) -> bool:
-        """Wait until all is ready; False if something changed meanwhile and has to be looked at first."""
+    def _ready_deadline(self, applied: Applied) -> datetime:
+        """Until when all has to be ready: counted anew from each apply that wrote something."""
         self._written += len(applied.written)
         if self._ready_by is None or applied.written:
             self._ready_by = workflow.now() + self._limits.ready_timeout
-        left = max(self._ready_by - workflow.now(), timedelta(seconds=1))
+        return self._ready_by
+
+    async def _wait_ready(self, deadline: datetime) -> bool:
+        """Wait until all is ready; False if something changed meanwhile and has to be looked at first."""
+        left = max(deadline - workflow.now(), timedelta(seconds=1))
         self._show(f"Waiting until everything is ready, at most {show_duration(left)} more")
         waiting = workflow.start_activity_method(
-            ReadinessActivities.wait_ready,
-            ReadyInput(ref=self._ref, timeout=left),
-            schedule_to_close_timeout=left,
-            start_to_close_timeout=timedelta(minutes=1),
-            summary="wait until everything is ready",
-            **LONG,
+            ReadinessActivities.wait_until_ready,
+            ReadyInput(mandate=self._mandate, timeout=left),
+            **long(left, timedelta(minutes=1), "wait until everything is ready"),
         )
-        await workflow.wait_condition(lambda: waiting.done() or self._dirty)
+        try:
+            await workflow.wait_condition(lambda: waiting.done() or self._dirty)
+        except asyncio.CancelledError:
+            await stop(waiting)
+            raise
         if not waiting.done():
             try:
                 await workflow.wait_condition(waiting.done, timeout=GRACE)
@@ -204,10 +226,10 @@ class ProvisionWorkflow:
     async def _say(self, reason: Reason, message: str) -> None:
         self._progress = ProgressReport(reason=reason, message=message)
         self._show(f"**{reason.value}**: {message}")
-        await set_status(self._ref, Finding(reason=reason, message=message))
+        await set_status(self._mandate, Finding(reason=reason, message=message))
 
     def _show(self, markdown: str) -> None:
-        workflow.set_current_details(f"Pass {self._passes} for BtpOperator `{self._ref}`\n\n{markdown}")
+        workflow.set_current_details(f"Pass {self._passes} for BtpOperator `{self._mandate.ref}`\n\n{markdown}")
 
     def _too_late(self, error: FailureError) -> str:
         return f"not ready within {show_duration(self._limits.ready_timeout)}: {said(error)}"

@@ -8,7 +8,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.resync import ResyncActivities
     from models.names import RESYNC_WORKFLOW
     from models.resync import ResyncInput, ResyncResult
-    from workflows.steps import LONG
+    from workflows.calls import long
 
 
 @workflow.defn(name=RESYNC_WORKFLOW)
@@ -18,10 +18,8 @@ class ResyncWorkflow:
     @workflow.run
     async def run(self, input: ResyncInput) -> ResyncResult:
         return await workflow.execute_activity_method(
-            ResyncActivities.nudge_all,
+            ResyncActivities.nudge_operators,
             input,
-            schedule_to_close_timeout=timedelta(minutes=5),  # the next resync begins anew anyway
-            start_to_close_timeout=timedelta(minutes=2),
-            summary="nudge every BtpOperator",
-            **LONG,
+            # The next resync begins anew anyway.
+            **long(timedelta(minutes=5), timedelta(minutes=2), "nudge every BtpOperator"),
         )

@@ -2,30 +2,32 @@
 
 from datetime import timedelta
 
-from temporalio.testing import ActivityEnvironment
-
 from activities.chart import ChartActivities
 from activities.readiness import ReadinessActivities
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
-from models.operators import OperatorRef
-from models.provision import Applied, ChartInput, ReadyInput
+from models.mandate import Mandate
+from models.provision import Applied, ChartInput, ReadyInput, Survey
 from operand.rendering import ChartRenderer
+from tests.acting import provision
 
 
 class Steps:
     """All of them, on one cluster."""
 
     def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
-        self.environment = ActivityEnvironment()
         self.responsibility = ResponsibilityActivities(kube)
         self.status = StatusActivities(kube)
         self.chart = ChartActivities(kube, renderer)
         self.readiness = ReadinessActivities(kube)
 
-    async def apply(self, ref: OperatorRef) -> Applied:
-        return await self.environment.run(self.chart.apply_chart, ChartInput(ref=ref))
+    async def apply(self, mandate: Mandate) -> Applied:
+        return await provision(self.chart.apply_chart, ChartInput(mandate=mandate))
 
-    async def wait_ready(self, ref: OperatorRef, seconds: float = 20) -> None:
-        await self.environment.run(self.readiness.wait_ready, ReadyInput(ref=ref, timeout=timedelta(seconds=seconds)))
+    async def check_drift(self, mandate: Mandate) -> Survey:
+        return await provision(self.chart.check_drift, ChartInput(mandate=mandate))
+
+    async def wait_ready(self, mandate: Mandate, seconds: float = 20) -> None:
+        timeout = timedelta(seconds=seconds)
+        await provision(self.readiness.wait_until_ready, ReadyInput(mandate=mandate, timeout=timeout))

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
-from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
@@ -23,11 +22,13 @@ from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
+from models.mandate import Mandate
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
-from models.operators import Operator, OperatorRef
+from models.operators import Operator
 from models.provision import Applied, ChartInput
 from models.status import StatusInput
 from operand.rendering import ChartRenderer
+from tests.acting import mandate_for, provision
 from tests.cluster import encoded
 from tests.conftest import CHART
 from trigger.digests import OperatorDigest
@@ -54,7 +55,7 @@ NASTY = st.sampled_from(
 NAMES = st.sampled_from([*REQUIRED_KEYS, "credentials_namespace", "tls.crt", "tls.key", "-", "a.b", "A_b"])
 
 
-def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: ControlPlane) -> None:
+def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: ControlPlane, mandate: Mandate) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(max_examples=60)
@@ -62,14 +63,15 @@ def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: Con
     def check(texts: dict[str, str], binaries: dict[str, bytes]) -> None:
         values = {**CREDENTIALS, **texts}
         data = {**encoded(values), **{key: base64.b64encode(value).decode() for key, value in binaries.items()}}
-        outcomes[asyncio.run(try_secret(control_plane, data, [v for v in values.values() if len(v.strip()) > 12]))] += 1
+        secrets = [value for value in values.values() if len(value.strip()) > 12]
+        outcomes[asyncio.run(try_secret(control_plane, mandate, data, secrets))] += 1
 
     check()
     assert {"applied", Reason.INVALID_SECRET.value} <= outcomes.keys(), outcomes
     print(outcomes)
 
 
-async def try_secret(control_plane: ControlPlane, data: dict[str, str], values: list[str]) -> str:
+async def try_secret(control_plane: ControlPlane, mandate: Mandate, data: dict[str, str], values: list[str]) -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
         kube = await Kube.from_environment()
@@ -78,9 +80,8 @@ async def try_secret(control_plane: ControlPlane, data: dict[str, str], values: 
         await kube.delete(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
         await kube.create(SECRETS, secret)
         chart = ChartActivities(kube, ChartRenderer(CHART))
-        ref = OperatorRef(namespace=KYMA_NAMESPACE, name="fuzzed", uid="1")
         try:
-            applied = await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+            applied = await provision(chart.apply_chart, ChartInput(mandate=mandate))
             assert isinstance(applied, Applied)
             return "applied"
         except ApplicationError as error:
@@ -141,11 +142,11 @@ async def try_cr(
         with contextlib.suppress(KubeError):  # somebody else writes our status, as far as the schema lets them
             made = await kube.merge(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE, {"status": status}, subresource="status")
         assert not OperatorDigest.of(made).deleting
-        ref = Operator.from_object(made).ref
-        found = await ActivityEnvironment().run(ResponsibilityActivities(kube).assess, ref)
+        mandate = await mandate_for(kube, Operator.from_object(made).ref)
+        found = await provision(ResponsibilityActivities(kube).assess_operator, mandate)
         assert found.finding is not None
-        said = StatusInput(ref=ref, finding=found.finding)
-        assert await ActivityEnvironment().run(StatusActivities(kube).set_status, said)
+        said = StatusInput(mandate=mandate, finding=found.finding)
+        assert await provision(StatusActivities(kube).set_status, said)
         now = await kube.get(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
         assert now["status"]["conditions"][0]["reason"] == found.finding.reason.value
         return found.finding.reason.value

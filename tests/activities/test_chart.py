@@ -24,6 +24,7 @@ from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
+from models.mandate import Mandate
 from models.names import (
     CA_SECRET,
     DISABLE_NETWORK_POLICIES_ANNOTATION,
@@ -35,8 +36,6 @@ from models.names import (
     OPERAND_DEPLOYMENT,
     WEBHOOK_CERT_SECRET,
 )
-from models.operators import OperatorRef
-from models.provision import ChartInput
 from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
@@ -47,55 +46,57 @@ CONFIG = "sap-btp-operator-config"
 
 
 async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_sent(
-    steps: Steps, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    first = await steps.apply(ref)
+    first = await steps.apply(mandate)
     assert len(first.written) == 18 and first.unchanged == 0
-    await steps.wait_ready(ref)
+    await steps.wait_ready(mandate)
     writes = writes_so_far()
-    second = await steps.apply(ref)
+    second = await steps.apply(mandate)
     assert second.written == second.pruned == [] and second.unchanged == 18
-    survey = await steps.chart.survey(ChartInput(ref=ref))
+    survey = await steps.check_drift(mandate)
     assert survey.drifted == [] and survey.unready == []
     assert writes_so_far() == writes
 
 
 async def test_drift_is_found_and_mended_and_what_others_added_stays(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
+    await steps.apply(mandate)
     await kube.delete(CLUSTER_ROLES, ROLE)
     await kube.merge(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE, {"data": {"CLUSTER_ID": "wrong", "THEIRS": "kept"}})
-    drifted = (await steps.chart.survey(ChartInput(ref=ref))).drifted
+    drifted = (await steps.check_drift(mandate)).drifted
     assert sorted(drifted) == [f"ClusterRole {ROLE}", f"ConfigMap {KYMA_NAMESPACE}/{CONFIG}"]
-    assert sorted((await steps.apply(ref)).written) == sorted(drifted)
+    assert sorted((await steps.apply(mandate)).written) == sorted(drifted)
     data = (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]
     assert data["CLUSTER_ID"] == CREDENTIALS["cluster_id"] and data["THEIRS"] == "kept"
 
 
 async def test_a_cr_may_do_without_network_policies_and_get_them_back(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     async def policies() -> int:
         return len((await kube.list(NETWORK_POLICIES, KYMA_NAMESPACE)).items)
 
     async def annotate(value: str | None) -> None:
         annotations = {DISABLE_NETWORK_POLICIES_ANNOTATION: value}
-        await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"annotations": annotations}})
+        await kube.merge(
+            BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace, {"metadata": {"annotations": annotations}}
+        )
 
-    await steps.apply(ref)
+    await steps.apply(mandate)
     assert await policies() == 4
     await annotate("True")
-    drifted = (await steps.chart.survey(ChartInput(ref=ref))).drifted
+    drifted = (await steps.check_drift(mandate)).drifted
     assert len(drifted) == 4 and all("no longer part of the chart" in name for name in drifted)
-    assert len((await steps.apply(ref)).pruned) == 4 and await policies() == 0
-    assert (await steps.chart.survey(ChartInput(ref=ref))).drifted == []
+    assert len((await steps.apply(mandate)).pruned) == 4 and await policies() == 0
+    assert (await steps.check_drift(mandate)).drifted == []
     await annotate(None)
-    assert len((await steps.apply(ref)).written) == 4 and await policies() == 4
+    assert len((await steps.apply(mandate)).written) == 4 and await policies() == 4
 
 
 async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_stays(
-    steps: Steps, kube: Kube, control_plane: ControlPlane, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     def config(name: str, labels: dict[str, str]) -> Object:
         meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
@@ -116,14 +117,14 @@ async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_s
     await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, crd(label))
     control_plane.request("POST", CONFIG_MAPS.path(KYMA_NAMESPACE), config("of-a-user", label))
     try:
-        assert (await steps.apply(ref)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/earlier"]
+        assert (await steps.apply(mandate)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/earlier"]
         assert await kube.find(CONFIG_MAPS, "earlier", KYMA_NAMESPACE) is None
         for name in ("ours-but-not-of-the-chart", "of-a-user"):
             assert await kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
         await kube.apply(CONFIG_MAPS, config("held", label))
         await kube.merge(CONFIG_MAPS, "held", KYMA_NAMESPACE, {"metadata": {"finalizers": ["example.com/theirs"]}})
-        assert (await steps.apply(ref)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/held"]
-        assert (await steps.apply(ref)).pruned == []  # asked for already: somebody's finalizer is no drift
+        assert (await steps.apply(mandate)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/held"]
+        assert (await steps.apply(mandate)).pruned == []  # asked for already: somebody's finalizer is no drift
         assert await kube.find(CUSTOM_RESOURCE_DEFINITIONS, "relics.example.com")  # it would take users' objects along
     finally:
         for name in ("ours-but-not-of-the-chart", "of-a-user"):
@@ -131,47 +132,47 @@ async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_s
 
 
 async def test_new_credentials_reach_the_operand_without_restarting_it(
-    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
+    await steps.apply(mandate)
     person.put_secret(CREDENTIALS | {"clientsecret": "rotated"})
-    assert (await steps.apply(ref)).written == [f"Secret {KYMA_NAMESPACE}/{OPERAND_CREDENTIALS_SECRET}"]
+    assert (await steps.apply(mandate)).written == [f"Secret {KYMA_NAMESPACE}/{OPERAND_CREDENTIALS_SECRET}"]
     data = (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE))["data"]
     assert base64.b64decode(data["clientsecret"]) == b"rotated"
 
 
 async def test_another_cluster_id_restarts_the_operand_and_forgets_the_one_it_remembers(
-    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
+    await steps.apply(mandate)
     person.put_secret({"INITIAL_CLUSTER_ID": CREDENTIALS["cluster_id"]}, name=OPERAND_CLUSTER_ID_SECRET)
     person.put_secret(CREDENTIALS | {"cluster_id": "another"})
-    assert f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}" in (await steps.apply(ref)).written
+    assert f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}" in (await steps.apply(mandate)).written
     assert await kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, KYMA_NAMESPACE) is None
 
 
 async def test_credentials_that_move_to_another_namespace_do_not_stay_behind(
-    steps: Steps, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     elsewhere = await ensure_namespace(kube, "credentials-elsewhere")
-    await steps.apply(ref)
+    await steps.apply(mandate)
     person.put_secret(CREDENTIALS | {"credentials_namespace": elsewhere})
-    await steps.apply(ref)
+    await steps.apply(mandate)
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere)
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
 
 
 async def test_certificates_are_kept_while_valid_and_made_again_when_broken(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
+    await steps.apply(mandate)
     before = await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE)
-    await steps.apply(ref)
+    await steps.apply(mandate)
     assert (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"] == before["data"]
     await kube.merge(SECRETS, CA_SECRET, KYMA_NAMESPACE, {"data": {"ca.crt": encoded({"x": "junk"})["x"]}})
     serving = await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE)
-    assert (await steps.chart.survey(ChartInput(ref=ref))).drifted == ["the webhook certificates"]
-    await steps.apply(ref)
+    assert (await steps.check_drift(mandate)).drifted == ["the webhook certificates"]
+    await steps.apply(mandate)
     assert (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"] != serving["data"]
     after = (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"]["ca.crt"]
     configuration = await kube.get(VALIDATING_WEBHOOKS, "sap-btp-operator-validating-webhook-configuration")
@@ -179,23 +180,23 @@ async def test_certificates_are_kept_while_valid_and_made_again_when_broken(
 
 
 async def test_a_missing_priority_class_is_named(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     await kube.delete(PRIORITY_CLASSES, "kyma-system")
     with pytest.raises(ApplicationError, match="PriorityClass kyma-system does not exist") as error:
-        await steps.apply(ref)
+        await steps.apply(mandate)
     assert error.value.type == Reason.MISSING_PRIORITY_CLASS and error.value.non_retryable
 
 
 async def test_an_object_that_the_api_refuses_is_named(
-    kube: Kube, tmp_path: Path, ref: OperatorRef, credentials: dict[str, str]
+    kube: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
     services = chart / "templates" / "services.yaml"
     services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
     with pytest.raises(ApplicationError, match="Service kyma-system/sap-btp-operator-controller-manager-metr") as error:
-        await Steps(kube, ChartRenderer(chart)).apply(ref)
+        await Steps(kube, ChartRenderer(chart)).apply(mandate)
     assert error.value.type == Reason.CHART_INSTALL_FAILED and "99999" in str(error.value)
 
 
@@ -203,7 +204,7 @@ async def test_an_object_that_the_api_refuses_is_named(
     "template", ['{{ fail (printf "%v" .Values) }}', "{{ .Values.no.such.value }}", "kind: [", "{{ unclosed"]
 )
 async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_secret(
-    kube: Kube, tmp_path: Path, person: Person, ref: OperatorRef, template: str
+    kube: Kube, tmp_path: Path, person: Person, mandate: Mandate, template: str
 ) -> None:
     canaries = {key: f"canary-{key}-value" for key in CREDENTIALS}
     person.put_secret(canaries)
@@ -211,7 +212,7 @@ async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_sec
     shutil.copytree(CHART, chart)
     (chart / "templates" / "broken.yaml").write_text(template)
     with pytest.raises(ApplicationError) as error:
-        await Steps(kube, ChartRenderer(chart)).apply(ref)
+        await Steps(kube, ChartRenderer(chart)).apply(mandate)
     assert error.value.type == Reason.PREPARING_INSTALL_INFO_FAILED
     text = str(error.value)
     assert "does not render" in text and error.value.__cause__ is None

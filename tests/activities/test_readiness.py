@@ -9,44 +9,43 @@ from kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
+from models.mandate import Mandate
 from models.names import (
     KYMA_NAMESPACE,
     OPERAND_DEPLOYMENT,
 )
-from models.operators import OperatorRef
-from models.provision import ChartInput
 from tests.activities.steps import Steps
 from tests.cluster import encoded
 from tests.conftest import Eventually
 
 
 async def test_what_is_not_ready_is_named_until_it_is(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
-    await steps.wait_ready(ref)
+    await steps.apply(mandate)
+    await steps.wait_ready(mandate)
     stuck = {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}}}
     await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, stuck)
     with pytest.raises(ApplicationError, match=OPERAND_DEPLOYMENT) as error:
-        await steps.wait_ready(ref, seconds=4)
+        await steps.wait_ready(mandate, seconds=4)
     assert "Unschedulable" in str(error.value) and not error.value.non_retryable
     heal = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
     await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, heal)
-    await steps.wait_ready(ref)
+    await steps.wait_ready(mandate)
 
 
 async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str], eventually: Eventually
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str], eventually: Eventually
 ) -> None:
-    await steps.apply(ref)
-    await steps.wait_ready(ref)
+    await steps.apply(mandate)
+    await steps.wait_ready(mandate)
     name = "sap-btp-operator-validating-webhook-configuration"
     configuration = await kube.get(VALIDATING_WEBHOOKS, name)
     for hook in configuration["webhooks"]:
         hook["clientConfig"]["caBundle"] = encoded({"x": "another"})["x"]
     operations = [{"op": "replace", "path": "/webhooks", "value": configuration["webhooks"]}]
     await kube.json_patch(VALIDATING_WEBHOOKS, name, None, operations)
-    survey = await steps.chart.survey(ChartInput(ref=ref))
+    survey = await steps.check_drift(mandate)
     assert survey.drifted == [f"ValidatingWebhookConfiguration {name}"]
     assert "does not trust our CA: vservicebinding.kb.io, vserviceinstance.kb.io" in str(survey.unready)
     await kube.merge(
@@ -54,6 +53,6 @@ async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
     )
 
     async def noticed() -> bool:
-        return "has no ready endpoint" in str((await steps.chart.survey(ChartInput(ref=ref))).unready)
+        return "has no ready endpoint" in str((await steps.check_drift(mandate)).unready)
 
     await eventually(noticed)

@@ -19,28 +19,32 @@ from models.names import (
 from models.operators import Operator, OperatorRef
 from models.provision import Standing
 from models.status import Finding, StatusInput
+from tests.acting import mandate_for, provision
 from tests.activities.steps import Steps
 
 
 async def test_the_older_of_two_is_responsible_and_the_other_names_it(
-    steps: Steps, ref: OperatorRef, person: Person, credentials: dict[str, str]
+    steps: Steps, kube: Kube, ref: OperatorRef, person: Person, credentials: dict[str, str]
 ) -> None:
     await asyncio.sleep(1.1)  # creation times have whole seconds
-    younger = Operator.from_object(person.create_operator("a-younger")).ref
-    assert (await steps.responsibility.assess(ref)).standing is Standing.RESPONSIBLE
-    spare = await steps.responsibility.assess(younger)
+    mandate = await mandate_for(kube, ref)
+    younger = await mandate_for(kube, Operator.from_object(person.create_operator("a-younger")).ref)
+    assert (await provision(steps.responsibility.assess_operator, mandate)).standing is Standing.RESPONSIBLE
+    spare = await provision(steps.responsibility.assess_operator, younger)
     assert spare.standing is Standing.SPARE
     assert spare.finding is not None and "kyma-system/btpoperator (since 2" in spare.finding.message
-    assert not await steps.responsibility.claim(younger)
+    assert not await provision(steps.responsibility.add_finalizer, younger)
 
 
 async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_finalizer(
     steps: Steps, kube: Kube, person: Person
 ) -> None:
     for round_ in range(5):
-        made = [Operator.from_object(person.create_operator(f"{name}{round_}")).ref for name in "ba"]
+        refs = [Operator.from_object(person.create_operator(f"{name}{round_}")).ref for name in "ba"]
+        made = [await mandate_for(kube, ref) for ref in refs]
         results = await asyncio.gather(
-            *(steps.responsibility.claim(ref) for ref in made for _ in range(2)), return_exceptions=True
+            *(provision(steps.responsibility.add_finalizer, mandate) for mandate in made for _ in range(2)),
+            return_exceptions=True,
         )
         assert any(result is True for result in results)
         operators = [Operator.from_object(obj) for obj in (await kube.list(BTP_OPERATORS)).items]
@@ -56,19 +60,19 @@ async def test_a_claim_that_was_decided_before_a_rival_came_does_not_hold(
     steps: Steps, kube: Kube, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.sleep(1 - time.time() % 1)  # both are made in one second
-    late = Operator.from_object(person.create_operator("b")).ref
+    late = await mandate_for(kube, Operator.from_object(person.create_operator("b")).ref)
     seen_alone = await steps.responsibility._operators()
-    early = Operator.from_object(person.create_operator("a")).ref
+    early = await mandate_for(kube, Operator.from_object(person.create_operator("a")).ref)
     operators = await steps.responsibility._operators()
     assert operators[0].created == operators[1].created
-    assert await steps.responsibility.claim(early)
+    assert await provision(steps.responsibility.add_finalizer, early)
 
     async def stale() -> list[Operator]:
         return seen_alone
 
     monkeypatch.setattr(steps.responsibility, "_operators", stale)
     with pytest.raises(Exception, match="409"):
-        await steps.responsibility.claim(late)
+        await provision(steps.responsibility.add_finalizer, late)
     assert FINALIZER not in ((await kube.get(BTP_OPERATORS, "b", KYMA_NAMESPACE))["metadata"].get("finalizers") or [])
 
 
@@ -76,19 +80,22 @@ async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
     steps: Steps, kube: Kube, ref: OperatorRef
 ) -> None:
     await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": ["example.com/theirs"]}})
-    assert await steps.responsibility.claim(ref) and await steps.responsibility.claim(ref)
+    mandate = await mandate_for(kube, ref)
+    for _ in range(2):
+        assert await provision(steps.responsibility.add_finalizer, mandate)
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
-    await steps.responsibility.disclaim(ref)
-    await steps.responsibility.disclaim(ref)
+    for _ in range(2):
+        await provision(steps.responsibility.remove_finalizer, mandate)
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
 async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
-    wanted = StatusInput(ref=ref, finding=Finding(reason=Reason.MISSING_SECRET, message="make one"))
-    assert await steps.status.set_status(wanted)
-    assert not await steps.status.set_status(wanted)
+    finding = Finding(reason=Reason.MISSING_SECRET, message="make one")
+    wanted = StatusInput(mandate=await mandate_for(kube, ref), finding=finding)
+    assert await provision(steps.status.set_status, wanted)
+    assert not await provision(steps.status.set_status, wanted)
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["status"]["state"] == "Error" and ready_condition(obj["status"])["message"] == "make one"
     events = [event for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items if event["reason"] == "MissingSecret"]
@@ -99,6 +106,7 @@ async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, k
 async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
     steps: Steps, kube: Kube, ref: OperatorRef
 ) -> None:
-    other = ref.model_copy(update={"uid": "another-life"})
-    assert not await steps.status.set_status(StatusInput(ref=other, finding=Finding(reason=Reason.INITIALIZED)))
+    other = await mandate_for(kube, ref.model_copy(update={"uid": "another-life"}))
+    said = StatusInput(mandate=other, finding=Finding(reason=Reason.INITIALIZED))
+    assert not await provision(steps.status.set_status, said)
     assert "status" not in await kube.get(BTP_OPERATORS, ref.name, ref.namespace)

@@ -6,6 +6,7 @@ from temporalio.exceptions import ApplicationError
 from kube.answers import Object
 from kube.client import Kube
 from kube.resources import (
+    BTP_OPERATORS,
     CLUSTER_ROLES,
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -15,6 +16,7 @@ from kube.resources import (
     VALIDATING_WEBHOOKS,
 )
 from models.conditions import Reason
+from models.mandate import Mandate
 from models.names import (
     CREDENTIALS_SECRET,
     KYMA_NAMESPACE,
@@ -24,16 +26,17 @@ from models.names import (
     OPERAND_DEPLOYMENT,
     OPERAND_FINALIZER,
 )
-from models.operators import OperatorRef
 from models.provision import Applied, ChartInput
+from tests.acting import deprovision
 from tests.activities.steps import Steps
 from tests.cluster import ensure_namespace
 
 ROLE = "sap-btp-operator-manager-role"
 
 
-async def lose(kube: Kube, *secrets: str) -> None:
-    """The Deployment, its rights and its webhooks, and these Secrets."""
+async def lose(kube: Kube, mandate: Mandate, *secrets: str) -> None:
+    """The Deployment, its rights and its webhooks, and these Secrets, while the CR is being deleted."""
+    await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
     for kind in (VALIDATING_WEBHOOKS, MUTATING_WEBHOOKS):
         for obj in (await kube.list(kind, labels=MANAGED_SELECTOR)).items:
             await kube.delete(kind, obj["metadata"]["name"])
@@ -53,46 +56,46 @@ async def instance(kube: Kube, finalizer: str) -> Object:
     return made
 
 
-async def restore(steps: Steps, ref: OperatorRef) -> Applied:
-    return await steps.environment.run(steps.chart.restore_operand, ChartInput(ref=ref))
+async def restore(steps: Steps, mandate: Mandate) -> Applied:
+    return await deprovision(steps.chart.restore_operand, ChartInput(mandate=mandate))
 
 
 async def test_without_the_managers_secret_the_operand_gets_back_what_it_ran_with(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
+    await steps.apply(mandate)
     before = await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE)
     config = await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
-    await lose(kube, CREDENTIALS_SECRET)
+    await lose(kube, mandate, CREDENTIALS_SECRET)
     await instance(kube, OPERAND_FINALIZER)
-    written = (await restore(steps, ref)).written
+    written = (await restore(steps, mandate)).written
     assert {f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}", f"ClusterRole {ROLE}"} < set(written)
     assert not [name for name in written if name.startswith(("Secret", "ConfigMap"))]
     assert (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE))["data"] == before["data"]
     assert (await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE))["data"] == config["data"]
-    assert (await restore(steps, ref)).written == []
+    assert (await restore(steps, mandate)).written == []
 
 
 @pytest.mark.parametrize("finalizer", ["", "example.com/theirs"])
 async def test_an_operand_that_nothing_waits_for_is_not_put_back(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str], finalizer: str
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str], finalizer: str
 ) -> None:
-    await steps.apply(ref)
-    await lose(kube)
+    await steps.apply(mandate)
+    await lose(kube, mandate)
     if finalizer:
         await instance(kube, finalizer)
-    assert (await restore(steps, ref)).written == []
+    assert (await restore(steps, mandate)).written == []
     assert await kube.find(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE) is None
 
 
 async def test_where_no_credentials_are_left_both_places_are_named(
-    steps: Steps, kube: Kube, ref: OperatorRef, credentials: dict[str, str]
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    await steps.apply(ref)
-    await lose(kube, CREDENTIALS_SECRET, OPERAND_CREDENTIALS_SECRET)
+    await steps.apply(mandate)
+    await lose(kube, mandate, CREDENTIALS_SECRET, OPERAND_CREDENTIALS_SECRET)
     await instance(kube, OPERAND_FINALIZER)
     with pytest.raises(ApplicationError) as error:
-        await restore(steps, ref)
+        await restore(steps, mandate)
     assert error.value.type == Reason.MISSING_SECRET.value and error.value.non_retryable
     assert "kyma-system/sap-btp-manager does not exist" in str(error.value)
     assert "kyma-system/sap-btp-service-operator cannot be used: missing keys: clientid" in str(error.value)

@@ -11,13 +11,17 @@ from typing import Any
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from dispatch.names import default_task_queue
 from dispatch.nudger import Nudger
+from kube.resources import BTP_OPERATORS, NAMESPACES
 from localcluster.client import Client as Person
 from localcluster.environment import Environment
 from localcluster.processes import Process
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import DeprovisionResult, ReleaseKind
 from models.limits import Limits, OperandTeardown
+from models.mandate import Mandate
+from models.names import KYMA_NAMESPACE
 from models.operators import Operator
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -79,16 +83,22 @@ class Scene:
         """Delete the CR under another policy and budget than the processes were started with: the trigger rests."""
         trigger = self.environment.triggers[0]
         trigger.stop()
-        path = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
-        ref = Operator.from_object(self.person.get(path) or {}).ref
+        mandate = self.mandate()
         self.person.delete_operator("btpoperator")
         client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
         limits = Limits(hard_delete_timeout=budget)
-        await Nudger(client, "btp-manager", limits, teardown).nudge(ref, deleting=True)
+        nudger = Nudger(client, default_task_queue(mandate.cluster), mandate.cluster, limits, teardown)
+        await nudger.nudge(mandate.ref, deleting=True)
         meanwhile()
         self.gone()
         trigger.start()
         trigger.wait_ready()
+
+    def mandate(self, name: str = "btpoperator") -> Mandate:
+        """For which CR, in which cluster, the processes act."""
+        operator = self.person.get(BTP_OPERATORS.path(KYMA_NAMESPACE, name)) or {}
+        cluster = self.person.get(NAMESPACES.path(name="kube-system")) or {}
+        return Mandate(cluster=cluster["metadata"]["uid"], ref=Operator.from_object(operator).ref)
 
     def gone(self, name: str = "btpoperator", seconds: float = 90) -> None:
         self.until(lambda: self.person.status(name) is None, f"CR {name} to be gone", seconds)

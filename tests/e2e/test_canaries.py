@@ -9,16 +9,14 @@ import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from dispatch.names import workflow_id
+from dispatch.names import default_task_queue, workflow_id
 from localcluster.environment import Environment
 from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
-from models.operators import Operator
 from tests.conftest import CHART
 from tests.e2e.canaries import Canaries, Lookout, histories, outside
 from tests.e2e.deletion import Scene
 
 pytestmark = pytest.mark.timeout(240)
-OPERATORS = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators"
 PRIVATE_KEY = "canary-Uo8-private-key"
 QUOTES_ALL_VALUES = '{{ fail (printf "%v" .Values) }}'
 IS_REFUSED = """apiVersion: v1
@@ -84,11 +82,11 @@ async def remove(scene: Scene) -> None:
     scene.operand = scene.environment.start_operand()
     scene.make({"team-a": 2})
     scene.operand.kill()
-    operator = Operator.from_object(person.get(f"{OPERATORS}/btpoperator") or {})
+    mandate = scene.mandate()
     person.delete_operator("btpoperator")
     scene.until(lambda: "soft delete follows in" in scene.message(), "the deletion to wait")
     client = await Client.connect(scene.environment.temporal.address, data_converter=pydantic_data_converter)
-    deletion = client.get_workflow_handle(workflow_id(operator.ref, "btp-manager"))
+    deletion = client.get_workflow_handle(workflow_id(mandate, default_task_queue(mandate.cluster)))
     await deletion.execute_update("retry_now")
     await deletion.execute_update("skip_to_soft_delete", "alice")
     await asyncio.to_thread(scene.gone)

@@ -17,6 +17,7 @@ from models.limits import Limits, OperandTeardown
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
+from tests.acting import mandate_for
 from tests.cluster import encoded
 from tests.conftest import CHART, Eventually
 from worker.__main__ import build_worker
@@ -24,10 +25,10 @@ from worker.__main__ import build_worker
 
 async def look(client: Client, kube: Kube, renderer: ChartRenderer, ref: OperatorRef, limits: Limits) -> str:
     """One look at a CR by a worker in this process. Returns the CR's message and checks state against reason."""
-    task_queue = f"test-{ref.uid}"
+    mandate, task_queue = await mandate_for(kube, ref), f"test-{ref.uid}"
     async with build_worker(client, kube, renderer, task_queue):
-        await Nudger(client, task_queue, limits, OperandTeardown.AUTO).nudge(ref, deleting=False)
-        await client.get_workflow_handle(workflow_id(ref, task_queue)).result()
+        await Nudger(client, task_queue, mandate.cluster, limits, OperandTeardown.AUTO).nudge(ref, deleting=False)
+        await client.get_workflow_handle(workflow_id(mandate, task_queue)).result()
     status = (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["status"]
     condition = ready_condition(status)
     assert status["state"] == MEANING[Reason(condition["reason"])].state
@@ -41,7 +42,8 @@ async def test_a_chart_that_does_not_render(
     (tmp_path / "chart" / "templates" / "broken.yaml").write_text("{{ .Values.manager.secret.data | fail }}")
     said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
     assert said.startswith("PreparingInstallInfoFailed: chart chart does not render: ")
-    history = await temporal.get_workflow_handle(workflow_id(ref, f"test-{ref.uid}")).fetch_history()
+    identity = workflow_id(await mandate_for(kube, ref), f"test-{ref.uid}")
+    history = await temporal.get_workflow_handle(identity).fetch_history()
     raw = b"".join(event.SerializeToString() for event in history.events)
     assert b"does not render" in raw
     for value in [*credentials.values(), *encoded(credentials).values()]:

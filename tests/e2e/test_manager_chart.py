@@ -8,20 +8,21 @@ from typing import Any
 
 import pytest
 import yaml
-from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
 from activities.teardown import TeardownActivities
 from kube.client import Kube
+from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from localcluster.environment import CHART, RELEASE, helm
 from models.deprovision import TeardownInput
+from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
-from models.operators import OperatorRef
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
+from tests.acting import deprovision, provision
 from tests.conftest import CHART as OPERAND_CHART
 from tests.conftest import Eventually
 
@@ -85,13 +86,14 @@ async def test_it_is_installed_upgraded_and_uninstalled(
 
 
 async def test_a_removed_operand_leaves_the_manager_where_it_is(
-    control_plane: ControlPlane, kube: Kube, person: Person, ref: OperatorRef, credentials: dict[str, str]
+    control_plane: ControlPlane, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=1,trigger.replicas=1")
     try:
         renderer = ChartRenderer(OPERAND_CHART, cluster_role=f"{RELEASE}-operand")
-        await ActivityEnvironment().run(ChartActivities(kube, renderer).apply_chart, ChartInput(ref=ref))
-        await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=ref))
+        await provision(ChartActivities(kube, renderer).apply_chart, ChartInput(mandate=mandate))
+        await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
+        await deprovision(TeardownActivities(kube).remove_resources, TeardownInput(mandate=mandate))
         assert person.managed_objects() == []
         left = json.loads(helm(control_plane, "status", RELEASE, "-o", "json"))
         assert left["info"]["status"] == "deployed"

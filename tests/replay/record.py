@@ -18,13 +18,12 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from dispatch.names import workflow_id
+from dispatch.names import default_task_queue, workflow_id
 from localcluster.binaries import ensure_all
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.limits import OperandTeardown
 from models.names import OPERAND_FINALIZER, RESYNC_SCHEDULE
-from models.operators import Operator, OperatorRef
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -80,9 +79,9 @@ class Recorder:
                     return
         raise SystemExit(f"{name}: no {kind} history with {words}")
 
-    def ref(self) -> OperatorRef:
-        path = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
-        return Operator.from_object(self.scene.person.get(path) or {}).ref
+    def workflow_id(self) -> str:
+        mandate = self.scene.mandate()
+        return workflow_id(mandate, default_task_queue(mandate.cluster))
 
 
 async def provisioning(recorder: Recorder) -> None:
@@ -157,7 +156,7 @@ async def interventions(recorder: Recorder) -> None:
         scene.make({"team-a": 1})
         assert scene.operand is not None
         scene.operand.kill()
-        handle = client.get_workflow_handle(workflow_id(recorder.ref(), "btp-manager"))
+        handle = client.get_workflow_handle(recorder.workflow_id())
         scene.person.delete_operator("btpoperator")
         scene.until(lambda: scene.reason() == "HardDeleting", "hard delete")
         await asyncio.sleep(1)

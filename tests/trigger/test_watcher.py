@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
@@ -16,11 +15,13 @@ from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENT
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from models.conditions import Reason
+from models.mandate import Mandate
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
 from models.operators import OperatorRef
 from models.provision import ChartInput
 from models.status import Finding, StatusInput
 from operand.rendering import ChartRenderer
+from tests.acting import mandate_for, provision
 from tests.conftest import Eventually
 from trigger.nudges import Nudges
 from trigger.watcher import Watcher
@@ -81,19 +82,21 @@ async def test_a_new_a_changed_and_a_deleted_cr_are_each_named(observed: Observe
     await observed.said(("one", True))
 
 
-async def test_when_a_cr_is_gone_all_others_are_named(observed: Observed, person: Person) -> None:
+async def test_when_a_cr_is_gone_its_run_and_all_others_are_named(observed: Observed, person: Person) -> None:
     for name in ("one", "two", "three"):
         person.create_operator(name)
     await observed.settle()
     person.delete_operator("two")
-    await observed.said(("one", False), ("three", False))
+    await observed.said(("one", False), ("two", None), ("three", False))
 
 
 async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, kube: Kube, ref: OperatorRef) -> None:
     await observed.settle()
-    await ResponsibilityActivities(kube).claim(ref)
+    mandate = await mandate_for(kube, ref)
+    await provision(ResponsibilityActivities(kube).add_finalizer, mandate)
     for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
-        await StatusActivities(kube).set_status(StatusInput(ref=ref, finding=Finding(reason=reason)))
+        said = StatusInput(mandate=mandate, finding=Finding(reason=reason))
+        await provision(StatusActivities(kube).set_status, said)
     await asyncio.sleep(0.8)
     assert observed.refs == []
 
@@ -121,12 +124,12 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
     observed: Observed,
     kube: Kube,
     renderer: ChartRenderer,
-    ref: OperatorRef,
+    mandate: Mandate,
     credentials: dict[str, str],
     eventually: Eventually,
 ) -> None:
     chart = ChartActivities(kube, renderer)
-    await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+    await provision(chart.apply_chart, ChartInput(mandate=mandate))
 
     async def available() -> bool:
         status = (await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)).get("status") or {}
@@ -134,7 +137,7 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
 
     await eventually(available)
     await observed.settle()
-    await ActivityEnvironment().run(chart.apply_chart, ChartInput(ref=ref))
+    await provision(chart.apply_chart, ChartInput(mandate=mandate))
     await asyncio.sleep(1)  # managedFields tell seconds apart, no less
     theirs = {"metadata": {"annotations": {"example.com/theirs": "1"}}}
     await kube.merge(CLUSTER_ROLES, "sap-btp-operator-manager-role", None, theirs)

@@ -34,17 +34,17 @@ def test_exactly_one_is_responsible_in_whatever_order_they_are_seen(
 
 
 @given(operators())
-def test_nobody_is_older_than_the_responsible_one(found: list[Operator]) -> None:
+def test_whoever_holds_our_finalizer_is_responsible_whatever_its_age(found: list[Operator]) -> None:
     chosen = responsible(found)
-    assert all(chosen is not None and chosen.created <= other.created for other in found)
+    if any(other.holds_finalizer for other in found):
+        assert chosen is not None and chosen.holds_finalizer
 
 
 @given(operators())
-def test_of_the_same_second_the_one_with_our_finalizer_stays_responsible(found: list[Operator]) -> None:
+def test_nobody_is_older_than_the_responsible_one_of_those_that_are_marked_alike(found: list[Operator]) -> None:
     chosen = responsible(found)
-    peers = [other for other in found if chosen and other.created == chosen.created]
-    if any(other.holds_finalizer for other in peers):
-        assert chosen is not None and chosen.holds_finalizer
+    alike = [other for other in found if chosen and other.holds_finalizer == chosen.holds_finalizer]
+    assert all(chosen is not None and chosen.created <= other.created for other in alike)
 
 
 @given(operators())
@@ -59,3 +59,13 @@ def test_one_that_is_being_deleted_still_counts() -> None:
     going = Operator(ref=OperatorRef(namespace="a", name="x", uid="1"), created=START, deleting=True)
     young = Operator(ref=OperatorRef(namespace="a", name="y", uid="2"), created=START + timedelta(seconds=1))
     assert responsible([young, going]) == going
+
+
+def test_an_older_stray_takes_over_nothing_from_the_one_with_our_finalizer() -> None:
+    stray = Operator(ref=OperatorRef(namespace="a", name="x", uid="1"), created=START)
+    marked = Operator(
+        ref=OperatorRef(namespace="a", name="y", uid="2"),
+        created=START + timedelta(seconds=1),
+        finalizers=(FINALIZER,),
+    )
+    assert responsible([stray, marked]) == marked

@@ -1,16 +1,10 @@
 """What DeprovisionWorkflow decides. The twenty minutes pass in no time on Temporal's time-skipping server."""
 
-import sys
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import WorkflowFailureError
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 
@@ -20,22 +14,6 @@ from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.limits import OperandTeardown
 from tests.workflows.world import World, an_input, refused, serving
 from workflows.deprovision import DeprovisionWorkflow
-
-
-@pytest.fixture
-async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A server whose clock jumps while everybody waits. Each test has its own, for the clock is shared."""
-    server = Path(sys.executable).parent / "temporal-test-server"
-    environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(server), data_converter=pydantic_data_converter
-    )
-    async with environment:
-        keyword = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-        attributes = {key.name: keyword for key in SEARCH_ATTRIBUTES}
-        await environment.client.operator_service.add_search_attributes(
-            AddSearchAttributesRequest(search_attributes=attributes)
-        )
-        yield environment
 
 
 async def run(
@@ -55,7 +33,7 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     result = await run(skipping, world)
     assert (result.mode, result.removed.instances, result.abandoned_total) == (DeletionMode.HARD, 3, 0)
     assert world.diary == [
-        *("restore operand", "hard delete", "remove operand", "soft delete", "remove resources", "disclaim")
+        *("restore operand", "hard delete", "remove operand", "soft delete", "remove resources", "remove finalizer")
     ]
     assert Reason.SOFT_DELETING not in world.reasons
 
@@ -84,7 +62,7 @@ async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_befor
     assert [entry.name for entry in result.abandoned] == ["a"]
     assert "not done within 20m" in result.hard_delete_ended and "ns/a" in result.hard_delete_ended
     assert world.diary[-5:] == [
-        *("remove operand", "soft delete", "warn ServiceObjectsAbandoned", "remove resources", "disclaim")
+        *("remove operand", "soft delete", "warn ServiceObjectsAbandoned", "remove resources", "remove finalizer")
     ]
     assert world.reasons[-1] is Reason.SOFT_DELETING
 
@@ -157,7 +135,7 @@ async def test_what_cannot_be_removed_for_good_is_named_and_fails_the_workflow(s
     assert error.value.cause.type == Reason.RESOURCE_REMOVAL_FAILED
     assert world.reasons[-1] is Reason.RESOURCE_REMOVAL_FAILED
     assert world.messages[-1] == "CustomResourceDefinition c: forbidden"
-    assert "disclaim" not in world.diary
+    assert "remove finalizer" not in world.diary
 
 
 @pytest.mark.parametrize("kind", [ReleaseKind.GONE, ReleaseKind.ALIVE])
@@ -169,7 +147,7 @@ async def test_nothing_is_touched_for_a_cr_that_is_gone_or_alive(
     assert result.outcome is kind and world.diary == [] and world.reasons == []
 
 
-@pytest.mark.parametrize("refused", ["release_kind", "remaining", "disclaim"])
+@pytest.mark.parametrize("refused", ["assess_deletion", "remove_finalizer"])
 async def test_a_right_that_is_missing_is_said_on_the_cr(skipping: WorkflowEnvironment, refused: str) -> None:
     world = World(refused=refused)
     with pytest.raises(WorkflowFailureError):
@@ -180,7 +158,7 @@ async def test_a_right_that_is_missing_is_said_on_the_cr(skipping: WorkflowEnvir
 async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnvironment) -> None:
     world = World(release=ReleaseKind.LET_GO, instances=2)
     await run(skipping, world)
-    assert world.diary == ["disclaim"] and world.instances == 2
+    assert world.diary == ["remove finalizer"] and world.instances == 2
 
 
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:

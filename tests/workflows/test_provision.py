@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 
-from dispatch.names import workflow_id
+from dispatch.names import default_task_queue, workflow_id
 from dispatch.nudger import Nudger
 from models.conditions import Reason
 from models.deprovision import DeletionMode, ReleaseKind
@@ -17,7 +17,7 @@ from models.limits import Limits, OperandTeardown
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
 from models.provision import Assessment, ProvisionOutcome, ProvisionResult, Standing, Survey
 from models.status import Finding
-from tests.workflows.world import REF, World, an_input, refused, runs_of, serving
+from tests.workflows.world import MANDATE, REF, World, an_input, refused, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 
@@ -46,14 +46,14 @@ async def test_all_well_ends_in_ready(temporal: Client) -> None:
 async def test_a_cr_without_our_finalizer_gets_it_before_anything_is_applied(temporal: Client) -> None:
     world = World(assessment=Assessment(standing=Standing.RESPONSIBLE))
     await run(temporal, world)
-    assert world.diary == ["assess", "claim", "apply", "wait"]
+    assert world.diary == ["assess", "add finalizer", "apply", "wait"]
 
 
 async def test_a_ready_cr_whose_cluster_is_unchanged_is_only_looked_at(temporal: Client) -> None:
     world = World()
     world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
     result = await run(temporal, world)
-    assert world.diary == ["assess", "survey"] and result.written == 0
+    assert world.diary == ["assess", "check drift"] and result.written == 0
 
 
 async def test_a_ready_cr_that_lost_something_says_so_before_it_is_mended(temporal: Client) -> None:
@@ -77,7 +77,7 @@ async def test_a_spare_cr_names_the_responsible_one_and_holds_no_finalizer(tempo
     world = World(assessment=Assessment(standing=Standing.SPARE, claimed=True, finding=finding))
     result = await run(temporal, world)
     assert result.outcome is ProvisionOutcome.SPARE
-    assert world.diary == ["assess", "disclaim"] and world.reasons == [Reason.OLDER_CR_EXISTS]
+    assert world.diary == ["assess", "remove finalizer"] and world.reasons == [Reason.OLDER_CR_EXISTS]
 
 
 async def test_a_cr_that_is_gone_ends_it_without_a_word(temporal: Client) -> None:
@@ -93,11 +93,11 @@ async def test_what_is_refused_for_good_becomes_the_condition_at_once(temporal: 
     assert (result.outcome, result.reason, result.message) == (ProvisionOutcome.NOT_READY, reason, "Service s: refused")
 
 
-@pytest.mark.parametrize("refused", ["assess", "claim", "disclaim"])
+@pytest.mark.parametrize("refused", ["assess_operator", "add_finalizer", "remove_finalizer"])
 async def test_a_right_that_is_missing_is_said_on_the_cr(temporal: Client, refused: str) -> None:
-    standing = Standing.SPARE if refused == "disclaim" else Standing.RESPONSIBLE
-    finding = Finding(reason=Reason.OLDER_CR_EXISTS, message="another") if refused == "disclaim" else None
-    claimed = refused == "disclaim"
+    standing = Standing.SPARE if refused == "remove_finalizer" else Standing.RESPONSIBLE
+    finding = Finding(reason=Reason.OLDER_CR_EXISTS, message="another") if refused == "remove_finalizer" else None
+    claimed = refused == "remove_finalizer"
     world = World(refused=refused, assessment=Assessment(standing=standing, claimed=claimed, finding=finding))
     result = await run(temporal, world)
     assert (result.outcome, result.reason) == (ProvisionOutcome.NOT_READY, Reason.PROVISIONING_FAILED)
@@ -106,7 +106,8 @@ async def test_a_right_that_is_missing_is_said_on_the_cr(temporal: Client, refus
 
 async def test_a_look_at_a_ready_cr_that_is_refused_leads_to_applying_which_names_the_trouble(temporal: Client) -> None:
     ready = Assessment(standing=Standing.RESPONSIBLE, claimed=True, reason=Reason.RECONCILE_SUCCEEDED)
-    world = World(refused="survey", assessment=ready, apply_fails=refused(Reason.CHART_INSTALL_FAILED, "Service s: no"))
+    fails = refused(Reason.CHART_INSTALL_FAILED, "Service s: no")
+    world = World(refused="check_drift", assessment=ready, apply_fails=fails)
     result = await run(temporal, world)
     assert (result.reason, result.message) == (Reason.CHART_INSTALL_FAILED, "Service s: no")
 
@@ -149,7 +150,7 @@ async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(tempora
         await world.applying.wait()
         await handle.signal(DELETION_REQUESTED)
         latest = await temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id).result()
-    assert world.diary[-1] == "disclaim"
+    assert world.diary[-1] == "remove finalizer"
     assert world.diary.index("apply stopped") < world.diary.index("remove operand")
     assert latest.mode is DeletionMode.HARD
 
@@ -161,18 +162,18 @@ async def test_a_cr_found_deleting_goes_on_as_a_deprovisioning_under_the_same_id
         await temporal.get_workflow_handle(handle.id).result()
         last = await temporal.get_workflow_handle(handle.id).describe()
     assert last.workflow_type == "DeprovisionWorkflow" and last.status is WorkflowExecutionStatus.COMPLETED
-    assert "apply" not in world.diary and world.diary[-1] == "disclaim"
+    assert "apply" not in world.diary and world.diary[-1] == "remove finalizer"
 
 
 async def test_nudges_of_both_kinds_meet_in_one_workflow(temporal: Client) -> None:
     world = World(let_apply_end=asyncio.Event())
     async with serving(temporal, world) as task_queue:
-        nudger = Nudger(temporal, task_queue, Limits(), OperandTeardown.AUTO)
+        nudger = Nudger(temporal, task_queue, MANDATE.cluster, Limits(), OperandTeardown.AUTO)
         await asyncio.gather(*(nudger.nudge(REF, deleting=False) for _ in range(5)))
         await world.applying.wait()
         world.release = ReleaseKind.DEPROVISION
         await asyncio.gather(*(nudger.nudge(REF, deleting=bool(number % 2)) for number in range(6)))
-        handle = temporal.get_workflow_handle(workflow_id(REF, task_queue))
+        handle = temporal.get_workflow_handle(workflow_id(MANDATE, task_queue))
         await handle.result()
         runs = await runs_of(temporal, handle.id)
     assert world.diary.count("apply") == 1 and world.diary.count("remove resources") >= 1
@@ -180,14 +181,14 @@ async def test_nudges_of_both_kinds_meet_in_one_workflow(temporal: Client) -> No
 
 
 async def test_the_workflow_id_is_the_crs_own_and_prefixed_in_a_fleet(temporal: Client) -> None:
-    assert workflow_id(REF, "btp-manager") == "btpoperator/kyma-system/btpoperator/0000-1111"
-    assert workflow_id(REF, "cluster-7") == "cluster-7/btpoperator/kyma-system/btpoperator/0000-1111"
+    assert workflow_id(MANDATE, default_task_queue(MANDATE.cluster)) == "btpoperator/kyma-system/btpoperator/0000-1111"
+    assert workflow_id(MANDATE, "cluster-7") == "cluster-7/btpoperator/kyma-system/btpoperator/0000-1111"
 
 
 async def test_a_hammered_cr_goes_on_in_new_runs_and_its_history_stays_short(
     temporal: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.steps.LONGEST_HISTORY", 40)
+    monkeypatch.setattr("workflows.calls.LONGEST_HISTORY", 40)
     world = World()
     world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
     async with serving(temporal, world) as task_queue:

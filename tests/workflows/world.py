@@ -5,7 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio import activity
@@ -14,11 +14,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-from activities.progress import permanent, still_waiting
-from kube.errors import Refused
 from models.conditions import Reason
 from models.deprovision import (
     AbandonedObject,
+    DeletionAssessment,
+    DeletionRecord,
     HardDeleted,
     HardDeleteInput,
     ReleaseKind,
@@ -26,8 +26,11 @@ from models.deprovision import (
     Removed,
     SoftDeleteResult,
     TeardownInput,
+    TornDown,
 )
 from models.limits import Limits, OperandTeardown
+from models.mandate import Mandate
+from models.names import MANDATE_LOST, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, ReadyInput, Standing, Survey
@@ -37,6 +40,10 @@ from workflows.provision import ProvisionWorkflow
 from workflows.resync import ResyncWorkflow
 
 REF = OperatorRef(namespace="kyma-system", name="btpoperator", uid="0000-1111")
+MANDATE = Mandate(cluster="2222-3333", ref=REF)
+
+
+ONE_MINUTE = timedelta(minutes=1)
 
 
 @dataclass
@@ -50,15 +57,23 @@ class World:
     restore_fails: ApplicationError | None = None
     refused: str = ""
     """The look or small write that a right is missing for."""
+    refused_as: str = "Refused"
     ready: bool = True
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
+    record: DeletionRecord | None = None
+    """What the CR says that its deletion has decided."""
     count_is_lost: bool = False
     """The worker that saw objects go died before it said so; the next one finds nothing."""
     removal_fails: ApplicationError | None = None
+    away: bool = False
+    """No answer comes from the API server to anything that takes long, until `returns` says how often it was asked."""
+    returns: int = 10**6
+    asked: int = 0
     on_look: Callable[[], None] = lambda: None
+    on_hard_delete: Callable[[], None] = lambda: None
     diary: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -73,49 +88,51 @@ class World:
     """Objects that only finalizers of others keep."""
 
     @activity.defn
-    async def assess(self, ref: OperatorRef) -> Assessment:
-        self._ask("assess")
+    async def assess_operator(self, mandate: Mandate) -> Assessment:
+        self._ask("assess_operator")
         self.on_look()
         self.diary.append("assess")
         return self.assessment
 
     @activity.defn
-    async def claim(self, ref: OperatorRef) -> bool:
-        self._ask("claim")
-        self.diary.append("claim")
+    async def add_finalizer(self, mandate: Mandate) -> bool:
+        self._ask("add_finalizer")
+        self.diary.append("add finalizer")
         self.assessment = self.assessment.model_copy(update={"claimed": True})
         return True
 
     @activity.defn
-    async def disclaim(self, ref: OperatorRef) -> None:
-        self._ask("disclaim")
-        self.diary.append("disclaim")
+    async def remove_finalizer(self, mandate: Mandate) -> None:
+        self._ask("remove_finalizer")
+        self.diary.append("remove finalizer")
 
     @activity.defn
-    async def release_kind(self, ref: OperatorRef) -> ReleaseKind:
-        self._ask("release_kind")
-        return self.release
+    async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
+        self._ask("assess_deletion")
+        return DeletionAssessment(kind=self.release, record=self.record)
 
     @activity.defn
     async def set_status(self, input: StatusInput) -> bool:
+        self.record = input.deletion or self.record
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
         return True
 
     @activity.defn
-    async def warn(self, input: WarningInput) -> None:
+    async def record_warning(self, input: WarningInput) -> None:
         self.diary.append(f"warn {input.reason}")
 
     @activity.defn
-    async def survey(self, input: ChartInput) -> Survey:
-        self._ask("survey")
-        self.diary.append("survey")
+    async def check_drift(self, input: ChartInput) -> Survey:
+        self._ask("check_drift")
+        self.diary.append("check drift")
         return self.survey_says
 
     @activity.defn
     async def apply_chart(self, input: ChartInput) -> Applied:
         self.diary.append("apply")
         self.applying.set()
+        self._reach()
         try:
             while self.let_apply_end and not self.let_apply_end.is_set():
                 activity.heartbeat()
@@ -137,35 +154,43 @@ class World:
         return Applied(chart_version="1", written=["Deployment kyma-system/operand"] if lost else [])
 
     @activity.defn
-    async def wait_ready(self, input: ReadyInput) -> None:
+    async def wait_until_ready(self, input: ReadyInput) -> None:
         self.diary.append("wait")
+        self._reach()
         if not self.ready:
             raise still_waiting("Deployment kyma-system/operand: 0 of 1 pods are available", pause=20)
 
     @activity.defn
-    async def remaining(self, ref: OperatorRef) -> Remaining:
-        self._ask("remaining")
+    async def count_service_objects(self, mandate: Mandate) -> Remaining:
+        self._ask("count_service_objects")
         some = ["ServiceInstance ns/a"] if self.instances else []
         trouble = "does not exist" if self.operand_lost else ""
         lost = self.operand_lost
         return Remaining(instances=self.instances, some=some, operand_lost=lost, operand_trouble=trouble)
 
     @activity.defn
-    async def hard_delete(self, input: HardDeleteInput) -> HardDeleted:
+    async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
         self.diary.append("hard delete")
         self.hard_deleting.set()
-        while self.let_hard_delete_end and not self.let_hard_delete_end.is_set():
-            activity.heartbeat()
-            await asyncio.sleep(0.05)
+        self._reach()
+        self.on_hard_delete()
+        try:
+            while self.let_hard_delete_end and not self.let_hard_delete_end.is_set():
+                activity.heartbeat()
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            self.diary.append("hard delete stopped")
+            raise
         if self.hard_delete_fails:
             raise self.hard_delete_fails
         if not self.instances_go:
-            raise still_waiting(f"{self.instances} ServiceInstances left: ns/a", pause=60)
+            # Not a minute: this server confuses a retry with a cancellation that comes in the same moment.
+            raise still_waiting(f"{self.instances} ServiceInstances left: ns/a", pause=45)
         gone, self.instances = self.instances, 0
         return HardDeleted(instances=0 if self.count_is_lost else gone, kept=self.kept)
 
     @activity.defn
-    async def soft_delete(self, input: TeardownInput) -> SoftDeleteResult:
+    async def soft_delete_service_objects(self, input: TeardownInput) -> SoftDeleteResult:
         self.diary.append("soft delete")
         self.because = input.because
         gone, self.instances = self.instances, 0
@@ -173,26 +198,45 @@ class World:
         return SoftDeleteResult(removed=Removed(instances=gone), abandoned_total=gone, abandoned=left)
 
     @activity.defn
-    async def remove_operand(self, input: TeardownInput) -> Removed:
+    async def remove_operand(self, input: TeardownInput) -> TornDown:
         self.diary.append("remove operand")
-        return Removed(resources=3)
+        return TornDown(resources=3)
 
     @activity.defn
-    async def remove_resources(self, input: TeardownInput) -> Removed:
+    async def remove_resources(self, input: TeardownInput) -> TornDown:
         self.diary.append("remove resources")
+        self._reach()
         if self.removal_fails:
             raise self.removal_fails
-        return Removed(resources=11)
+        return TornDown(resources=11)
+
+    def _reach(self) -> None:
+        """What takes long fails without an answer while the API server is away."""
+        self.asked += 1
+        if self.away and self.asked < self.returns:
+            raise ApplicationError("the API server is away", None, type="Unavailable", next_retry_delay=ONE_MINUTE)
 
     def _ask(self, what: str) -> None:
         if self.refused == what:
-            raise Refused(f"{what}: forbidden (403)", status=403)
+            raise ApplicationError(f"{what}: forbidden (403)", type=self.refused_as)
 
     def activities(self) -> list[Callable[..., Any]]:
         names = (
-            *("assess", "claim", "disclaim", "release_kind", "set_status", "warn", "survey", "apply_chart"),
-            *("wait_ready", "remaining", "restore_operand", "hard_delete", "soft_delete"),
-            *("remove_operand", "remove_resources"),
+            "assess_operator",
+            "add_finalizer",
+            "remove_finalizer",
+            "assess_deletion",
+            "set_status",
+            "record_warning",
+            "check_drift",
+            "apply_chart",
+            "wait_until_ready",
+            "count_service_objects",
+            "restore_operand",
+            "hard_delete_service_objects",
+            "soft_delete_service_objects",
+            "remove_operand",
+            "remove_resources",
         )
         return [getattr(self, name) for name in names]
 
@@ -225,8 +269,19 @@ async def runs_of(client: Client, identity: str) -> list[WorkflowExecution]:
 
 
 def an_input(teardown: OperandTeardown = OperandTeardown.AUTO, **limits: Any) -> OperatorInput:
-    return OperatorInput(ref=REF, limits=Limits(**limits), operand_teardown=teardown)
+    return OperatorInput(mandate=MANDATE, limits=Limits(**limits), operand_teardown=teardown)
 
 
 def refused(reason: Reason, message: str) -> ApplicationError:
-    return permanent(reason, message)
+    return ApplicationError(message, type=reason.value, non_retryable=True)
+
+
+def lost(why: str) -> ApplicationError:
+    """As an activity ends whose CR no longer asks for it."""
+    return ApplicationError(why, type=MANDATE_LOST, non_retryable=True)
+
+
+def still_waiting(message: str, pause: float) -> ApplicationError:
+    """As an attempt ends that the API server answered all along."""
+    delay, answered = timedelta(seconds=pause), datetime.now(UTC) + timedelta(days=1)
+    return ApplicationError(message, answered, type=STILL_WAITING, next_retry_delay=delay)

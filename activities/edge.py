@@ -1,0 +1,90 @@
+"""The edge between activities and Temporal: who may ask, and what comes out when something goes wrong.
+
+Inside, errors are ours and Kubernetes'. Here, in one place, they become Temporal's failures; what none of them
+foresees is a defect: one line in the log and a metric, and nothing of its text in a history, for it may quote a value.
+"""
+
+import functools
+import traceback
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar, cast
+
+import structlog
+from prometheus_client import Counter
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
+
+from dispatch.names import workflow_id
+from kube.errors import KubeError
+from models.mandate import Mandate, Mandated
+from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW
+from operand.errors import Passing, Permanent
+from operand.mandated import MandateLost, OtherCluster
+
+OTHERS_TURN: Final = timedelta(seconds=2)
+"""Before work of another cluster is offered again: a worker of that cluster may take it."""
+DEFECTS: Final = Counter("btp_activity_defects", "Activities that failed by a defect of this program", ("activity",))
+log = structlog.get_logger(__name__)
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+
+
+def checked(method: F) -> F:
+    """For every activity method: its input is for this cluster and for the workflow that asks; errors are translated.
+
+    The method's object has its client in `_kube`, and its input a `cluster`.
+    """
+
+    @functools.wraps(method)
+    async def run(self: Any, input: Any) -> Any:
+        try:
+            _check_caller(input)
+            if input.cluster != await self._kube.cluster_uid():
+                raise OtherCluster(f"this worker serves cluster {await self._kube.cluster_uid()}, not {input.cluster}")
+            return await method(self, input)
+        except FailureError:
+            raise
+        except Exception as error:
+            raise _failure(error) from (None if isinstance(error, Permanent | Passing) else error)
+
+    return cast(F, run)
+
+
+def _check_caller(input: Any) -> None:
+    """Only the CR's own workflow acts for the CR: an activity can be scheduled by whoever reaches Temporal."""
+    mandate = input if isinstance(input, Mandate) else input.mandate if isinstance(input, Mandated) else None
+    if mandate is None:
+        return
+    info = activity.info()
+    expected = workflow_id(mandate, info.task_queue)
+    if info.workflow_id != expected or info.workflow_type not in (PROVISION_WORKFLOW, DEPROVISION_WORKFLOW):
+        raise ApplicationError(
+            f"{info.activity_type} for BtpOperator {mandate.ref} belongs to workflow {expected}",
+            type="Refused",
+            non_retryable=True,
+        )
+
+
+def _failure(error: Exception) -> ApplicationError:
+    if isinstance(error, MandateLost):
+        category = ApplicationErrorCategory.BENIGN
+        return ApplicationError(str(error), type=MANDATE_LOST, non_retryable=True, category=category)
+    if isinstance(error, OtherCluster):
+        return ApplicationError(str(error), type=OTHER_CLUSTER, next_retry_delay=OTHERS_TURN)
+    if isinstance(error, Permanent):
+        return ApplicationError(str(error), type=error.reason.value, non_retryable=True)
+    if isinstance(error, Passing | KubeError):
+        delay = timedelta(seconds=error.retry_after) if error.retry_after else None
+        return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay)
+    return _defect(error)
+
+
+def _defect(error: Exception) -> ApplicationError:
+    """The text of the error stays out of it, for it may quote anything: where it happened is enough to find it."""
+    name = activity.info().activity_type
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    where = [f"{'/'.join(frame.filename.split('/')[-2:])}:{frame.lineno}" for frame in frames]
+    DEFECTS.labels(name).inc()
+    log.error("a defect of this program", activity=name, error=type(error).__name__, where=where)
+    place = where[-1] if where else "an unknown place"
+    return ApplicationError(f"a defect of this program: {type(error).__name__} at {place}, in {name}", type=DEFECT)

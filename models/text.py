@@ -1,0 +1,27 @@
+"""Text that others wrote: data, never control characters, never without bound."""
+
+import unicodedata
+from typing import Final
+
+LONGEST: Final = 300
+"""Characters kept of a message, where the reader does not say otherwise."""
+
+
+def plain(text: object, longest: int = LONGEST) -> str:
+    """One line without control or formatting characters, shortened to `longest` characters.
+
+    Terminals, logs and web pages give such characters a meaning (colors, clipboard, direction of writing).
+    """
+    kept = (" " if each.isspace() else each for each in str(text)[: longest * 4] if _is_harmless(each))
+    line = " ".join("".join(kept).split())
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def some(names: list[str], most: int = 3, longest: int = 100) -> list[str]:
+    """The first of many names, each shortened, and how many more there are."""
+    shown = [plain(name, longest) for name in names[:most]]
+    return [*shown, f"and {len(names) - most} more"] if len(names) > most else shown
+
+
+def _is_harmless(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")

@@ -1,0 +1,174 @@
+"""Deadlines that nobody could use, runs that a person ended, and CRs that no longer ask: on Temporal's real servers."""
+
+import asyncio
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import CancelledError
+from temporalio.testing import WorkflowEnvironment
+
+from models.conditions import Reason
+from models.deprovision import DeletionMode, DeletionRecord, DeprovisionResult, ReleaseKind
+from models.names import DEFECT
+from models.provision import ProvisionOutcome, ProvisionResult
+from tests.workflows.world import World, an_input, lost, refused, serving
+from workflows.deprovision import DeprovisionWorkflow
+from workflows.provision import ProvisionWorkflow
+
+
+async def deprovision(environment: WorkflowEnvironment, world: World, **limits: Any) -> DeprovisionResult:
+    async with serving(environment.client, world) as task_queue:
+        return await environment.client.execute_workflow(
+            DeprovisionWorkflow.run, an_input(**limits), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+
+
+async def provision(environment: WorkflowEnvironment, world: World) -> ProvisionResult:
+    async with serving(environment.client, world) as task_queue:
+        return await environment.client.execute_workflow(
+            ProvisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+
+
+async def test_a_deadline_that_nobody_could_use_is_followed_by_one_last_attempt_and_abandons_nothing(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=3, away=True, returns=21)  # once a minute: back just after the twenty minutes
+    result = await deprovision(skipping, world)
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
+    assert any("one last attempt of 2m" in message for message in world.messages)
+    assert world.record is not None and world.record.last_attempt_ends is not None
+    assert world.record.soft_delete_began is None
+
+
+async def test_the_last_attempt_is_granted_once(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=3, away=True)
+    began = datetime.now(UTC)
+    world.record = DeletionRecord(
+        began=began - timedelta(hours=1),
+        hard_delete_ends=began - timedelta(minutes=30),
+        last_attempt_ends=began - timedelta(minutes=1),
+    )
+    world.returns = 3  # hard delete is tried for a moment, and soft delete finds the API server back
+    result = await deprovision(skipping, world)
+    assert result.mode is DeletionMode.SOFT and result.abandoned_total == 3
+    assert world.diary.count("hard delete") <= 2
+
+
+async def test_a_run_after_a_failed_one_goes_on_in_soft_mode_without_a_fresh_budget(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, instances_go=False)
+    world.removal_fails = refused(Reason.RESOURCE_REMOVAL_FAILED, "a definition stays")
+    with pytest.raises(WorkflowFailureError):
+        await deprovision(skipping, world)
+    world.removal_fails, world.instances, tries = None, 1, world.diary.count("hard delete")
+    result = await deprovision(skipping, world)
+    assert world.diary.count("hard delete") == tries
+    assert result.mode is DeletionMode.SOFT and result.seconds < 60
+
+
+async def test_a_run_after_a_terminated_one_keeps_the_deadline(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=2, instances_go=False)
+    now = await skipping.get_current_time()
+    world.record = DeletionRecord(began=now - timedelta(minutes=17), hard_delete_ends=now + timedelta(minutes=3))
+    result = await deprovision(skipping, world)
+    assert result.mode is DeletionMode.SOFT and result.seconds < 4 * 60
+
+
+async def test_an_outage_does_not_end_in_a_false_verdict_on_provisioning(skipping: WorkflowEnvironment) -> None:
+    world = World(away=True, returns=8)  # longer than the five minutes of ready_timeout
+    result = await provision(skipping, world)
+    assert result.outcome is ProvisionOutcome.READY
+    assert Reason.PROVISIONING_FAILED not in world.reasons
+
+
+async def test_an_outage_does_not_end_in_a_false_verdict_on_a_removal(skipping: WorkflowEnvironment) -> None:
+    world = World(away=True, returns=8)
+    result = await deprovision(skipping, world)
+    assert result.outcome is ReleaseKind.DEPROVISION
+    assert Reason.RESOURCE_REMOVAL_FAILED not in world.reasons
+    assert any("nobody could work on it" in message for message in world.messages)
+
+
+@pytest.mark.parametrize("phase", ["hard delete", "remove resources"])
+async def test_a_cr_that_no_longer_asks_ends_the_deletion_where_it_stands(
+    skipping: WorkflowEnvironment, phase: str
+) -> None:
+    gone = lost("BtpOperator kyma-system/btpoperator is gone")
+    world = World(instances=2, release=ReleaseKind.DEPROVISION)
+    if phase == "hard delete":
+        world.hard_delete_fails = gone
+    else:
+        world.removal_fails = gone
+    result = await deprovision(skipping, world)
+    assert (result.outcome, result.lost_because) == (ReleaseKind.MANDATE_LOST, gone.message)
+    assert world.diary[-1] == phase and "remove finalizer" not in world.diary
+    assert result.removed.instances == (0 if phase == "hard delete" else 2)
+
+
+async def test_a_cr_that_is_no_longer_responsible_is_let_go_and_takes_nothing_with_it(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, hard_delete_fails=lost("BtpOperator a/b is responsible for the operand"))
+    world.on_hard_delete = lambda: setattr(world, "release", ReleaseKind.LET_GO)
+    result = await deprovision(skipping, world)
+    assert result.outcome is ReleaseKind.MANDATE_LOST
+    assert world.diary[-2:] == ["hard delete", "remove finalizer"] and world.instances == 2
+
+
+async def test_a_provisioning_whose_cr_no_longer_asks_looks_again(skipping: WorkflowEnvironment) -> None:
+    world = World(apply_fails=lost("BtpOperator kyma-system/btpoperator is being deleted"))
+    world.on_look = lambda: setattr(world, "apply_fails", None) if "apply" in world.diary else None
+    result = await provision(skipping, world)
+    assert result.outcome is ProvisionOutcome.READY and world.diary.count("assess") == 2
+    assert Reason.PROVISIONING_FAILED not in world.reasons
+
+
+async def test_a_defect_in_a_small_look_is_reported_on_the_cr(skipping: WorkflowEnvironment) -> None:
+    world = World(refused="add_finalizer", refused_as=DEFECT)
+    world.assessment = world.assessment.model_copy(update={"claimed": False})
+    result = await provision(skipping, world)
+    assert result.outcome is ProvisionOutcome.NOT_READY
+    assert world.reasons[-1] is Reason.PROVISIONING_FAILED
+
+
+async def test_a_count_that_is_refused_is_reported_and_the_deletion_goes_on(skipping: WorkflowEnvironment) -> None:
+    world = World(instances=2, instances_go=False, refused="count_service_objects")
+    result = await deprovision(skipping, world, hard_delete_timeout=timedelta(minutes=5))
+    told = [message for message in world.messages if "cannot be counted: count_service_objects: forbidden" in message]
+    assert len(told) > 3 and result.mode is DeletionMode.SOFT
+
+
+async def test_a_cancelled_deletion_stops_what_runs_and_says_so_on_the_cr(temporal: Client) -> None:
+    world = World(instances=3, let_hard_delete_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await world.hard_deleting.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as error:
+            await handle.result()
+        description = await handle.describe()
+    assert isinstance(error.value.cause, CancelledError)
+    assert description.status is WorkflowExecutionStatus.CANCELED
+    assert "a person stopped this deletion in Temporal" in world.messages[-1]
+    assert world.diary[-1] == "hard delete stopped"
+
+
+async def test_a_cancelled_provisioning_stops_what_runs_and_says_so_on_the_cr(temporal: Client) -> None:
+    world = World(let_apply_end=asyncio.Event(), stopping_takes=1)
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            ProvisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await world.applying.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert world.diary[-1] == "apply stopped"
+    assert "a person stopped this run in Temporal" in world.messages[-1]

@@ -1,0 +1,118 @@
+"""How workflows call activities: the options that belong together, each with its reason."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import FailureError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from activities.status import StatusActivities
+    from dispatch.search_attributes import STATE_ATTRIBUTE
+    from models.conditions import MEANING
+    from models.deprovision import DeletionRecord
+    from models.mandate import Mandate
+    from models.status import Finding, StatusInput
+    from workflows.failures import may_pass
+
+T = TypeVar("T")
+WAIT: Final = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+"""A cancelled activity may be in the middle of a write. Whoever cancels goes on only when it has really stopped."""
+LOCAL: Final = workflow.LocalActivityConfig(
+    # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retries keep
+    # the workflow task open, invisibly and at three events each few seconds: so they are short.
+    # The timeout ends an attempt that gets no answer; the SDK does not count pauses between attempts towards it, so
+    # their number is bounded too.
+    schedule_to_close_timeout=timedelta(seconds=15),
+    retry_policy=RetryPolicy(
+        initial_interval=timedelta(milliseconds=100),
+        maximum_interval=timedelta(seconds=2),
+        maximum_attempts=7,
+    ),
+    cancellation_type=WAIT,
+)
+WAITING: Final = workflow.ActivityConfig(
+    # The same once the API server is away: pending in the UI with its last failure, without an event for a retry.
+    start_to_close_timeout=timedelta(seconds=30),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5)),
+    cancellation_type=WAIT,
+)
+AGAIN: Final = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
+LONGEST_HISTORY: Final = 1000
+"""Events after which a run goes on as a new one: replays stay short however many events a CR gets."""
+
+
+def history_is_long() -> bool:
+    return workflow.info().get_current_history_length() > LONGEST_HISTORY
+
+
+def long(limit: timedelta, attempt: timedelta, summary: str, again: RetryPolicy = AGAIN) -> workflow.ActivityConfig:
+    """The options of what takes long: a limit over all attempts, which the Temporal server keeps, and one for each."""
+    return workflow.ActivityConfig(
+        schedule_to_close_timeout=limit,
+        start_to_close_timeout=attempt,
+        # Heartbeats twice a second: this long after the last one, the next attempt begins on another worker.
+        heartbeat_timeout=timedelta(seconds=5),
+        cancellation_type=WAIT,
+        retry_policy=again,
+        summary=summary,
+    )
+
+
+async def quick(method: Callable[[Any, Any], Awaitable[T]], input: Any) -> T:
+    """A short look or write; while the API server is away, waited for where people see it.
+
+    Raises:
+        FailureError: it was refused for longer than a quarter of a minute, or met a defect.
+    """
+    try:
+        return await workflow.execute_local_activity_method(method, input, **LOCAL)
+    except FailureError as error:
+        if not may_pass(error):
+            raise
+        workflow.logger.warning("waiting for the API server: %s", error.cause or error)
+    return await workflow.execute_activity_method(method, input, **WAITING)
+
+
+async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
+    """Cancel, and wait until the activity behind it has really stopped, however it ended."""
+    task.cancel()
+    asked_to_stop: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await workflow.wait_condition(task.done)
+        except asyncio.CancelledError as error:  # a person cancels the workflow itself meanwhile
+            asked_to_stop = error
+    if asked_to_stop:
+        raise asked_to_stop
+    failed = None if task.cancelled() else task.exception()
+    if failed and not is_cancelled_exception(failed) and not isinstance(failed, FailureError):
+        raise failed
+
+
+async def set_status(mandate: Mandate, finding: Finding, deletion: DeletionRecord | None = None) -> None:
+    """Write the CR's condition, and show its state where workflows are listed."""
+    state = MEANING[finding.reason].state
+    workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
+    await quick(StatusActivities.set_status, StatusInput(mandate=mandate, finding=finding, deletion=deletion))
+
+
+async def last_words(mandate: Mandate, finding: Finding) -> None:
+    """Write the CR's condition at the end of a run that a person stopped, without waiting for an absent API server."""
+    try:
+        input = StatusInput(mandate=mandate, finding=finding)
+        await workflow.execute_local_activity_method(StatusActivities.set_status, input, **LOCAL)
+    except FailureError as error:
+        workflow.logger.warning("the CR does not say that a person stopped the run: %s", error.cause or error)
+
+
+def count(outcome: str, seconds: float) -> None:
+    """Count a workflow's end for Prometheus. The SDK leaves replays out."""
+    labels = {"outcome": outcome}
+    meter = workflow.metric_meter()
+    meter.create_counter("btp_reconcile_total", "Workflows that ended, by how").add(1, labels)
+    duration = meter.create_histogram_float("btp_reconcile_duration_seconds", "From a workflow's start to its end", "s")
+    duration.record(seconds, labels)

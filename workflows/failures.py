@@ -1,0 +1,119 @@
+"""What a failed activity says: about the cluster, to people, and about whether anybody really tried."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from temporalio import workflow
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    FailureError,
+    TimeoutError,
+    is_cancelled_exception,
+)
+
+with workflow.unsafe.imports_passed_through():
+    from models.conditions import Reason
+    from models.names import MANDATE_LOST, OTHER_CLUSTER, STILL_WAITING
+    from models.status import Finding
+
+LONGEST_OUTAGE: Final = timedelta(minutes=2)
+SHORTEST_OUTAGE: Final = timedelta(seconds=5)
+"""A deadline counts only if somebody tried until so long before it: a third of the limit, between these two."""
+PASSING: Final = ("Unavailable", "Silent", "Conflict", "Expired", "Stale", "Passing", OTHER_CLUSTER)
+"""Failure types that say that the API server, or the right worker, is away for now."""
+
+
+def cause_of(error: FailureError) -> BaseException:
+    """Why an activity failed. A local one's failure comes as it is, any other's inside an ActivityError."""
+    return (error.cause or error) if isinstance(error, ActivityError) else error
+
+
+def failure_type(error: FailureError) -> str:
+    """The type that the activity's edge gave the failure; empty for a timeout."""
+    cause = cause_of(error)
+    return cause.type or "" if isinstance(cause, ApplicationError) else ""
+
+
+def is_lost_mandate(error: BaseException) -> bool:
+    """Whether the CR no longer asked for what was done: an outcome, not an error."""
+    return isinstance(error, FailureError) and failure_type(error) == MANDATE_LOST
+
+
+def may_pass(error: FailureError) -> bool:
+    """Whether nothing is known but that something was away: no answer came."""
+    return not is_cancelled_exception(error) and (
+        failure_type(error) in PASSING or isinstance(cause_of(error), TimeoutError)
+    )
+
+
+def explain(error: FailureError) -> Finding | None:
+    """What a failed activity says about the cluster; None if its failure has no reason of ours."""
+    cause = cause_of(error)
+    if isinstance(cause, ApplicationError) and cause.type in set(Reason):
+        return Finding(reason=Reason(cause.type), message=cause.message)
+    return None
+
+
+def said(error: FailureError) -> str:
+    """The last words of a failed activity: what it was waiting for, or its failure."""
+    cause = cause_of(error)
+    if isinstance(cause, TimeoutError):
+        last = cause.cause
+        if isinstance(last, ApplicationError) and not _is_shutdown(last):
+            return last.message
+        if cause.last_heartbeat_details and cause.last_heartbeat_details[0]:
+            return str(cause.last_heartbeat_details[0])
+        what = error.activity_type if isinstance(error, ActivityError) else "an activity"
+        return f"{what} did not finish in time; is a worker running, and is the API server up?"
+    if isinstance(cause, ApplicationError):
+        return cause.message
+    return str(cause)
+
+
+def ran_out_of_time(error: FailureError) -> bool:
+    """Whether the deadline ended it, rather than an error."""
+    cause = cause_of(error)
+    if isinstance(cause, ApplicationError):
+        return cause.type == STILL_WAITING or cause.type in PASSING or _is_shutdown(cause)
+    return isinstance(cause, TimeoutError)
+
+
+def nobody_tried(error: FailureError, deadline: datetime, limit: timedelta) -> bool:
+    """Whether a deadline passed while no worker, no Temporal or no API server was there to use the time before it.
+
+    Attempts say in heartbeats and failures when the API server last answered them.
+    """
+    if is_cancelled_exception(error) or not ran_out_of_time(error):
+        return False
+    answered = _last_answer(error)
+    return answered is None or answered < deadline - longest_outage(limit)
+
+
+def longest_outage(limit: timedelta) -> timedelta:
+    """How long before its deadline a wait with this limit may have been without an answer, and still counts."""
+    return min(LONGEST_OUTAGE, max(limit / 3, SHORTEST_OUTAGE))
+
+
+def _last_answer(error: FailureError) -> datetime | None:
+    cause = cause_of(error)
+    found: list[Any] = []
+    if isinstance(cause, TimeoutError):
+        found += list(cause.last_heartbeat_details)[2:3]
+        cause = cause.cause or cause
+    if isinstance(cause, ApplicationError):
+        found += list(cause.details)[:1]
+    moments = [moment for moment in map(_moment, found) if moment]
+    return max(moments, default=None)
+
+
+def _moment(detail: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(detail) if isinstance(detail, str) else None
+    except ValueError:
+        return None
+
+
+def _is_shutdown(error: ApplicationError) -> bool:
+    """Whether the SDK ended the attempt because its worker stopped."""
+    return error.type == "WorkerShutdown" or error.message.startswith("Worker is shutting down")
