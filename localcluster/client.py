@@ -119,6 +119,15 @@ class Client:
         with contextlib.suppress(urllib.error.HTTPError):
             self._cluster.request("DELETE", path)
 
+    def managed_paths(self) -> list[str]:
+        """Where each object that carries the manager's label is."""
+        found = []
+        for kind in CHART_KINDS:
+            listing = self._cluster.request("GET", f"{kind.path()}?labelSelector={MANAGED_SELECTOR}")
+            metas = [item["metadata"] for item in listing["items"]]
+            found += [kind.path(meta.get("namespace"), meta["name"]) for meta in metas]
+        return found
+
     def managed_objects(self) -> list[str]:
         """Everything in the cluster that carries the manager's label."""
         found = []

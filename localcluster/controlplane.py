@@ -168,16 +168,27 @@ class ControlPlane(Started):
                 *("--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
             ],
         )
+        self._controllers = [manager, scheduler, self._kwok()]
+
+    def _kwok(self) -> Process:
         stages = self.folder / "stages.yaml"
         stages.write_text((Path(__file__).parent / "stages.yaml").read_text() % self._stage_values())
-        kwok = self._run(
+        return self._run(
             "kwok",
             [
                 *("--kubeconfig", str(self.kubeconfig("kwok")), "--config", str(stages)),
                 *("--manage-all-nodes=true", "--node-lease-duration-seconds=40"),
             ],
         )
-        self._controllers = [manager, scheduler, kwok]
+
+    def stop_node(self) -> None:
+        """The node dies: nobody ends its pods, and after 40 s it counts as not ready."""
+        self._controllers[-1].kill()
+
+    def start_node(self) -> None:
+        """The node is back at once, without waiting for its old lease to run out."""
+        self.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}")
+        self._controllers[-1] = self._kwok()
 
     def _stage_values(self) -> dict[str, object]:
         return {"delay": round(self._pod_delay * 1000), "ip": host_address()}

@@ -156,13 +156,13 @@ class Scene:
                 await asyncio.sleep(0.05)
         return client
 
-    async def result(self) -> DeprovisionResult:
-        """What the latest DeprovisionWorkflow said, of those that found something to remove."""
+    async def result(self, outcome: ReleaseKind = ReleaseKind.DEPROVISION) -> DeprovisionResult:
+        """What the latest DeprovisionWorkflow said, of those with this outcome."""
         client = await self.settled()
         query = "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
         async for execution in client.list_workflows(query):
             handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, execution.id, run_id=execution.run_id)
             result = await handle.result()
-            if result.outcome is ReleaseKind.DEPROVISION:
+            if result.outcome is outcome:
                 return result
-        raise AssertionError("no DeprovisionWorkflow has completed")
+        raise AssertionError(f"no DeprovisionWorkflow has completed with {outcome}")

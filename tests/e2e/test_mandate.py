@@ -1,0 +1,207 @@
+"""Deletions whose world changes meanwhile: nothing is destroyed that is not asked for, nothing abandoned untried."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from kube.resources import CONFIG_MAPS, NAMESPACES
+from localcluster.environment import Environment
+from localcluster.faults import Fault
+from localcluster.servicemanager import ServiceManager
+from models.deprovision import DeletionMode, ReleaseKind
+from models.names import KYMA_NAMESPACE, OPERAND_CONFIG
+from tests.e2e.deletion import Scene
+
+BUDGET = 15.0
+OPERATOR = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
+MERGE = "application/merge-patch+json"
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    settings = {
+        "BTP_HARD_DELETE_TIMEOUT": f"{BUDGET:.0f}s",
+        "BTP_LAST_ATTEMPT": "20s",
+        "BTP_DELETE_REQUEST_TIMEOUT": "20s",
+    }
+    with ServiceManager() as sap, Environment(settings, workers=2, faults=True) as environment:
+        yield Scene(environment, sap)
+
+
+@pytest.fixture(autouse=True)
+def no_faults(scene: Scene) -> Iterator[None]:
+    yield
+    scene.environment.proxy.clear()
+    scene.sap.refused.clear()
+
+
+async def test_a_deletion_whose_finalizer_is_removed_by_hand_ends_and_leaves_the_next_installation_alone(
+    scene: Scene,
+) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    scene.sap.refused.add("instance-0")
+    scene.person.delete_operator("btpoperator")
+    scene.says("HardDeleting", "1 ServiceInstance")
+    stripped = time.monotonic()
+    scene.environment.cluster.request("PATCH", OPERATOR, {"metadata": {"finalizers": None}}, MERGE)
+    scene.gone()
+    result = await scene.result(ReleaseKind.MANDATE_LOST)
+    assert time.monotonic() - stripped < 10  # five for the run, the rest for asking
+    assert "btpoperator is gone" in result.lost_because and result.abandoned_total == 0
+    scene.person.create_operator("btpoperator")
+    scene.until(lambda: scene.state() == "Ready", "the new CR to be Ready")
+    scene.patiently(lambda: scene.person.create_instance("team-a", "brand-new"))
+    scene.until(lambda: any(each["name"] == "brand-new" for each in scene.sap.instances.values()), "SAP to have it")
+    installed = scene.person.managed_objects()
+    ends = time.monotonic() + BUDGET + 5  # the old run would have gone soft by then
+    while time.monotonic() < ends:
+        assert scene.state() == "Ready" and scene.person.managed_objects() == installed
+        time.sleep(0.5)
+    assert any(each["name"] == "brand-new" for each in scene.sap.instances.values())
+    assert scene.reported() == {}
+    scene.sap.refused.clear()
+    scene.delete()
+    scene.nothing_left()
+
+
+async def test_a_quarter_of_a_minute_of_401_and_a_single_403_abandon_nothing(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    scene.environment.proxy.faults.append(Fault(("GET",), "servicebindings", status=403, times=1))
+    scene.person.delete_operator("btpoperator")
+    scene.says("HardDeleting", "soft delete follows")
+    unauthorized = Fault(status=401)
+    scene.environment.proxy.faults.append(unauthorized)
+    for worker in scene.environment.workers:  # attempts begin anew while nothing is answered
+        assert worker.process is not None
+        worker.process.kill()
+        worker.start()
+    time.sleep(8)
+    scene.environment.proxy.clear()
+    scene.operand = scene.environment.start_operand()
+    scene.gone()
+    scene.nothing_left()
+    result = await scene.result()
+    assert (scene.sap.instances, scene.reported(), result.mode) == ({}, {}, DeletionMode.HARD)
+
+
+async def test_a_budget_in_which_no_worker_ran_is_followed_by_a_real_try(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    scene.sap.latency = 3.0
+    scene.person.delete_operator("btpoperator")
+    scene.until(lambda: scene.reason() == "HardDeleting", "hard delete to begin")
+    for worker in scene.environment.workers:
+        assert worker.process is not None
+        worker.process.kill()
+    assert scene.operand is not None
+    scene.operand.kill()
+    time.sleep(BUDGET + 3)
+    scene.sap.latency = 0.0
+    scene.operand = scene.environment.start_operand()
+    for worker in scene.environment.workers:
+        worker.start()
+    scene.gone()
+    scene.nothing_left()
+    result = await scene.result()
+    assert (scene.sap.instances, scene.reported(), result.mode) == ({}, {}, DeletionMode.HARD)
+
+
+async def test_a_cluster_that_sleeps_through_the_deadline_abandons_nothing(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    scene.person.delete_operator("btpoperator")
+    scene.until(lambda: scene.reason() == "HardDeleting", "hard delete to begin")
+    scene.environment.cluster.stop_apiserver()
+    time.sleep(BUDGET + 5)
+    scene.environment.cluster.start_apiserver()
+    scene.operand = scene.environment.start_operand()
+    scene.gone(seconds=120)
+    scene.nothing_left()
+    result = await scene.result()
+    assert (scene.sap.instances, scene.reported(), result.mode) == ({}, {}, DeletionMode.HARD)
+
+
+async def test_lost_managed_fields_do_not_keep_a_deletion_from_ending(scene: Scene) -> None:
+    scene.ready()
+    for manager in (*scene.environment.workers, *scene.environment.triggers):
+        manager.stop()
+    for path in scene.person.managed_paths():
+        scene.environment.cluster.request("PATCH", path, {"metadata": {"managedFields": [{}]}}, MERGE)
+    scene.person.delete_operator("btpoperator")
+    for manager in (*scene.environment.workers, *scene.environment.triggers):
+        manager.start()
+    scene.gone(seconds=60)
+    scene.nothing_left()
+
+
+async def test_a_frozen_worker_that_thaws_writes_nothing_for_a_cr_that_is_gone(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    scene.environment.workers[1].stop()
+    frozen = scene.environment.workers[0].process
+    assert frozen is not None
+    scene.sap.latency = 1.0
+    scene.person.delete_operator("btpoperator")
+    scene.until(lambda: scene.reason() == "HardDeleting", "hard delete to begin")
+    frozen.freeze()
+    try:
+        scene.environment.workers[1].start()
+        scene.sap.latency = 0.0
+        scene.gone(seconds=60)
+        scene.person.create_operator("btpoperator")
+        scene.until(lambda: scene.state() == "Ready", "the new CR to be Ready", 60)
+        scene.patiently(lambda: scene.person.create_instance("team-a", "brand-new"))
+        scene.until(lambda: len(scene.sap.instances) == 1, "SAP to have it")
+        installed = scene.person.managed_objects()
+        scene.environment.proxy.writes.clear()
+    finally:
+        frozen.thaw()
+    time.sleep(8)
+    assert scene.state() == "Ready" and scene.person.managed_objects() == installed
+    assert len(scene.sap.instances) == 1
+    assert [write for write in scene.environment.proxy.writes if write.startswith("DELETE")] == []
+    scene.delete()
+
+
+async def test_a_node_that_dies_keeps_neither_soft_delete_nor_the_cr(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    scene.environment.cluster.stop_node()
+    try:
+        began = time.monotonic()
+        scene.person.delete_operator("btpoperator")
+        scene.gone(seconds=BUDGET + 60)
+        assert time.monotonic() - began < BUDGET + 60
+        result = await scene.result()
+        assert any(each.startswith("Pod kyma-system/") for each in result.passed_over)
+        assert len(scene.reported()) == 4
+    finally:
+        scene.environment.cluster.start_node()
+    scene.until(lambda: scene.person.managed_objects() == [], "the pod to be gone")
+
+
+async def test_a_cr_deleted_with_its_namespace_goes_and_names_elsewhere_what_it_abandons(scene: Scene) -> None:
+    """The last story here: it takes the namespace away."""
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    scene.person.delete(NAMESPACES.path(name=KYMA_NAMESPACE))
+    scene.until(lambda: scene.person.get(NAMESPACES.path(name=KYMA_NAMESPACE)) is None, "the namespace to go", 90)
+    result = await scene.result()
+    assert (result.mode, result.abandoned_total) == (DeletionMode.SOFT, 4)
+    events = scene.person.get("/api/v1/namespaces/default/events") or {}
+    told = " ".join(event["message"] for event in events["items"] if event["reason"] == "ServiceObjectsAbandoned")
+    for kind in ("ServiceBinding team-a/binding-0", "ServiceInstance team-a/instance-1"):
+        assert kind in told
+    assert scene.person.managed_objects() == []
+    assert scene.person.get(CONFIG_MAPS.path(KYMA_NAMESPACE, OPERAND_CONFIG)) is None
