@@ -5,8 +5,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 import structlog
 
@@ -14,6 +15,8 @@ from runtime import logs
 from runtime.settings import Settings, SettingsError, read_settings
 
 S = TypeVar("S", bound=Settings)
+LONGEST_END: Final = 9.0
+"""Seconds from the first signal to the end, whatever is still waited for: a contract of ten, with room to exit."""
 log = structlog.get_logger(__name__)
 
 
@@ -60,6 +63,11 @@ async def _until_stopped(main: Coroutine[Any, Any, None]) -> None:
 
     def stop() -> None:
         nonlocal stopped
+        if not stopped:
+            # On a thread of its own: neither a task that never ends nor a blocked event loop holds it up.
+            watchdog = threading.Timer(LONGEST_END, _give_up)
+            watchdog.daemon = True
+            watchdog.start()
         stopped = True
         working.cancel()
 
@@ -70,3 +78,12 @@ async def _until_stopped(main: Coroutine[Any, Any, None]) -> None:
     except asyncio.CancelledError:
         if not stopped:
             raise
+
+
+def _give_up() -> None:
+    """Leave although something did not end, such as a poll of a server that says nothing.
+
+    Nothing is lost: Temporal notices that nobody heartbeats, and gives the work to another worker.
+    """
+    log.warning("stopped without waiting any longer for what is in flight", seconds=LONGEST_END)
+    leave(0)
