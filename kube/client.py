@@ -9,7 +9,7 @@ import aiohttp
 from kube.answers import Object, Objects, event_of, metadata, objects_of
 from kube.errors import NotFound, Silent, Unavailable
 from kube.resources import Resource
-from kube.transport import Request, Transport, configuration_from_environment
+from kube.transport import Request, Transport
 from models.names import FIELD_MANAGER
 
 PAGE: Final = 500
@@ -44,7 +44,7 @@ class Kube:
         Raises:
             ValueError: no usable configuration was found.
         """
-        return cls(Transport(await configuration_from_environment()))
+        return cls(await Transport.from_environment())
 
     @property
     def host(self) -> str:
