@@ -7,9 +7,9 @@ The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPO
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
@@ -106,16 +106,6 @@ class WorkerSettings(Settings):
         description="Binds the operand to this existing ClusterRole, and to one named <it>-leader-election; "
         "empty: the chart makes its own, for which the worker must hold every right in them.",
     )
-    deployment_name: str = Field(
-        "", description="Temporal worker deployment, for worker versioning; empty turns versioning off."
-    )
-    build_id: str = Field("", description="This worker's version in its deployment, such as the image's tag.")
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if bool(self.deployment_name) != bool(self.build_id):
-            raise ValueError("BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all")
-        return self
 
 
 class TriggerSettings(Settings):

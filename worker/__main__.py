@@ -6,8 +6,7 @@ from functools import partial
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from activities.registry import all_activities
@@ -43,7 +42,7 @@ async def main(settings: WorkerSettings) -> None:
     try:
         async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
             client = await connect(sdk.runtime, settings, partial(ensure_resync, settings))
-            async with build_worker(client, kube, renderer, settings.task_queue, versioning(settings)):
+            async with build_worker(client, kube, renderer, settings.task_queue):
                 trouble.clear()
                 log.info("serving", task_queue=settings.task_queue, cluster=kube.host)
                 await asyncio.Event().wait()
@@ -51,13 +50,7 @@ async def main(settings: WorkerSettings) -> None:
         await kube.close()
 
 
-def build_worker(
-    client: Client,
-    kube: Kube,
-    renderer: ChartRenderer,
-    task_queue: str,
-    versioning: WorkerDeploymentConfig | None = None,
-) -> Worker:
+def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
@@ -74,18 +67,6 @@ def build_worker(
         # A run whose worker died is taken up by another one soon.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),
-        deployment_config=versioning,
-    )
-
-
-def versioning(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
-    """Worker versioning, if a deployment name is set; docs/decisions/0004-worker-versioning.md has the reasons."""
-    if not settings.deployment_name:
-        return None
-    return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
-        use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )
 
 

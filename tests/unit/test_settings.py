@@ -3,12 +3,10 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from temporalio.common import VersioningBehavior
 
 from localcluster.controlplane import CHECKOUT
 from models.durations import parse_duration, show_duration
 from runtime.settings import SettingsError, TriggerSettings, WorkerSettings, read_settings
-from worker.__main__ import versioning
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,6 @@ def test_a_shown_duration_reads_back(seconds: int) -> None:
         ("BTP_OPERAND_TEARDOWN", "never", "BTP_OPERAND_TEARDOWN: Input should be 'first', 'last' or 'auto'"),
         ("BTP_HEALTH_ADDRESS", "8081", "BTP_HEALTH_ADDRESS: '8081' is not an address such as :8080"),
         ("BTP_DELETE_REQUEST_TIMEOUT", "5s", "BTP_DELETE_REQUEST_TIMEOUT: shorter than 10s: it would be over before"),
-        ("BTP_BUILD_ID", "v1", "BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all"),
         ("BTP_LOG_LEVEL", "loud", "BTP_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -59,15 +56,3 @@ def test_the_page_on_configuration_names_every_setting_with_its_default(kind: ty
         row = next((line for line in page.splitlines() if line.startswith(f"| `BTP_{name.upper()}`")), "")
         assert row, f"docs/configuration.md does not name BTP_{name.upper()}"
         assert shown in row and str(field.description) in row
-
-
-def test_worker_versioning_is_off_unless_named_and_lets_running_workflows_upgrade(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert versioning(read_settings(WorkerSettings)) is None
-    monkeypatch.setenv("BTP_DEPLOYMENT_NAME", "btp-manager")
-    monkeypatch.setenv("BTP_BUILD_ID", "v2")
-    config = versioning(read_settings(WorkerSettings))
-    assert config is not None and config.use_worker_versioning
-    assert config.version.to_canonical_string() == "btp-manager.v2"
-    assert config.default_versioning_behavior is VersioningBehavior.AUTO_UPGRADE
