@@ -9,7 +9,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from kube.client import Kube
-from runtime.connect import client_config
+from runtime.connect import client_config, data_converter
 from runtime.settings import Settings, SettingsError
 
 PATIENCE = 5.0
@@ -57,7 +57,7 @@ async def temporal(settings: Settings) -> Client:
         raise CommandError(str(error)) from error
     try:
         async with asyncio.timeout(PATIENCE):
-            return await Client.connect(**config)
+            return await Client.connect(**config, data_converter=data_converter(settings))
     except (RuntimeError, RPCError, TimeoutError) as error:
         why = str(error)[:200] or "no answer"
         raise CommandError(

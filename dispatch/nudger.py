@@ -26,6 +26,8 @@ class Nudger:
     task_queue: str
     limits: Limits
     operand_teardown: OperandTeardown
+    listed: bool = True
+    """Whether the namespace has our search attributes; a start with an unknown one is refused."""
 
     async def nudge(self, ref: OperatorRef, deleting: bool) -> None:
         """Signal-with-start under the CR's one id. What runs already gets the signal, of whichever type it is."""
@@ -37,11 +39,12 @@ class Nudger:
             task_timeout=TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=DELETION_REQUESTED if deleting else LOOK_AGAIN,
-            search_attributes=TypedSearchAttributes(
-                [
-                    SearchAttributePair(NAMESPACE_ATTRIBUTE, ref.namespace),
-                    SearchAttributePair(NAME_ATTRIBUTE, ref.name),
-                ]
-            ),
+            search_attributes=_attributes(ref) if self.listed else None,
             static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
         )
+
+
+def _attributes(ref: OperatorRef) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(NAMESPACE_ATTRIBUTE, ref.namespace), SearchAttributePair(NAME_ATTRIBUTE, ref.name)]
+    )

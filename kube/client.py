@@ -53,6 +53,10 @@ class Kube:
     async def close(self) -> None:
         await self._transport.close()
 
+    async def answers(self) -> None:
+        """Have the API server say that it is ready. A KubeError with status 401: it refuses our credentials."""
+        await self._transport.probe()
+
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
     ) -> Object:

@@ -5,6 +5,7 @@ memory than the request itself, and this manager mostly hands objects through.
 """
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,7 +20,7 @@ from prometheus_client import Counter
 
 from kube.answers import Object, decoded, is_object
 from kube.credentials import Access, access_from_environment
-from kube.errors import Conflict, KubeError, Unavailable, error_from
+from kube.errors import Conflict, KubeError, Refused, Unavailable, error_from
 from kube.resources import Resource
 
 CONNECT_SECONDS: Final = 5
@@ -36,6 +37,7 @@ TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
     "deletecollection": (Conflict,),  # an operand's webhook that cannot be reached is not pressed
 }
 """What is tried again, by verb: only requests of which a second one changes nothing."""
+READYZ: Final = Resource("", "v1", "APIServer", "readyz", namespaced=False)
 ANSWERED_BY_OBJECT: Final = ("get", "apply", "create", "patch")
 LOOKED_AT_EVERY: Final = 5.0
 """Seconds between two looks at whether credentials have changed, and between two tries to renew refused ones."""
@@ -67,7 +69,7 @@ class Request:
     @property
     def doing(self) -> str:
         """For error messages, without host and API version."""
-        return f"{self.verb} {self.path.partition(f'/{self.resource.version}/')[2]}"
+        return f"{self.verb} {self.path.partition(f'/{self.resource.version}/')[2] or self.path}"
 
 
 @dataclass(eq=False)
@@ -122,22 +124,33 @@ class Transport:
                 await asyncio.sleep(max(error.retry_after or 0, random.uniform(pause / 2, pause)))
         return await self._answer(request)
 
+    async def probe(self) -> None:
+        """Have the API server say that it is ready, etcd included; whoever may not ask that has an answer too.
+
+        Raises:
+            KubeError: see kube.errors.
+        """
+        with contextlib.suppress(Refused):
+            await self._body(Request("probe", READYZ, "GET", "/readyz", accept="*/*"))
+
     async def _answer(self, request: Request) -> Object:
-        session = self._session
-        try:
-            answer = await self._body(request)
-        except Unavailable as error:
-            if error.status != 401 or not await self._renewed_after(session):
-                raise
-            answer = await self._body(request)
+        answer = decoded(await self._body(request))
         if not isinstance(answer, dict) or (request.verb in ANSWERED_BY_OBJECT and not is_object(answer)):
             what = f"{request.verb} {request.resource.plural}"
             raise Unavailable(f"{what}: the answer is not an object of the API", status=200)
         return answer
 
-    async def _body(self, request: Request) -> Any:
+    async def _body(self, request: Request) -> bytes:
+        """What is answered; asked once more where other credentials than those that were refused are to be had."""
+        session = self._session
+        try:
+            async with self.send(request) as response:
+                return await response.read()
+        except Unavailable as error:
+            if error.status != 401 or not await self._renewed_after(session):
+                raise
         async with self.send(request) as response:
-            return decoded(await response.read())
+            return await response.read()
 
     async def _renewed_after(self, refused: _Session) -> bool:
         """Whether there are other credentials than those that were refused; asked for anew, not too often."""

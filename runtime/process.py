@@ -34,15 +34,22 @@ def run(name: str, kind: type[S], main: Callable[[S], Coroutine[Any, Any, None]]
         settings = read_settings(kind)
         logs.configure(settings.log_format, settings.log_level)
         asyncio.run(_until_stopped(main(settings)))
-    except SettingsError as error:
-        print(f"{name}: {error}", file=sys.stderr)
-        return 2
-    except Exception:
+    except Exception as error:
+        if wrong := _setting_in(error):
+            print(f"{name}: {wrong}", file=sys.stderr)
+            return 2
         # Temporal refuses for good, or a defect. Whoever started it starts it again; the log keeps its format.
         log.critical("ended by an error", process=name, exc_info=True)
         return 1
     log.info("stopped", process=name)
     return 0
+
+
+def _setting_in(error: BaseException) -> SettingsError | None:
+    """The setting that is wrong, also where a group of tasks wrapped it."""
+    if isinstance(error, BaseExceptionGroup):
+        return next(filter(None, map(_setting_in, error.exceptions)), None)
+    return error if isinstance(error, SettingsError) else None
 
 
 def leave(status: int) -> NoReturn:

@@ -80,6 +80,9 @@ class Settings(BaseSettings):
     payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
         SecretStr(""), description="32 bytes in base64, to encrypt what Temporal stores; empty turns it off."
     )
+    temporal_api_key_file: str = Field(
+        "", description="A file with the API key for Temporal, in place of `TEMPORAL_API_KEY`; read when it changes."
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, one object a line; `console`, for people; `auto` looks for a terminal."
     )

@@ -8,7 +8,8 @@ from prometheus_client import REGISTRY
 from dispatch.nudger import Nudger
 from kube.client import Kube
 from models.operators import OperatorRef
-from runtime.connect import connect
+from runtime.connect import Temporal
+from runtime.contacts import api_server, said
 from runtime.pages import pages
 from runtime.process import leave, run
 from runtime.settings import SettingsError, TriggerSettings
@@ -25,34 +26,40 @@ async def main(settings: TriggerSettings) -> None:
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    nudger: list[Nudger] = []
+    sdk = SdkTelemetry()
 
     async def deliver(ref: OperatorRef) -> None:
         deleting = watcher.deleting(ref)
         if deleting is not None:
-            await nudger[0].nudge(ref, deleting)
+            nudger = Nudger(
+                temporal.client, settings.task_queue, settings.limits(), settings.operand_teardown, temporal.listed
+            )
+            await nudger.nudge(ref, deleting)
 
-    nudges, sdk = Nudges(deliver), SdkTelemetry()
+    nudges = Nudges(deliver)
     watcher = Watcher(kube, nudges)
 
     REGISTRY.register(watcher.metrics())
 
     def ready() -> str:
-        away = "" if nudger else "waiting for Temporal"
-        return "; ".join(filter(None, (away, watcher.unsynced(), nudges.trouble)))
+        return said(*(each.trouble for each in contacts), watcher.unsynced(), nudges.trouble)
+
+    def alive() -> str:
+        return said(watcher.silent(), *(each.refused_for_long for each in contacts))
 
     try:
+        temporal = Temporal(sdk.runtime, settings)
+        contacts = [temporal.contact(), api_server(kube)]
         async with (
-            pages(settings.health_address, settings.metrics_address, watcher.silent, ready, sdk),
+            pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
             asyncio.TaskGroup() as tasks,
         ):
+            for each in contacts:
+                tasks.create_task(each.follow())
             tasks.create_task(watcher.run())  # what changes before Temporal is there is kept
-            client = await connect(sdk.runtime, settings)
-            nudger.append(Nudger(client, settings.task_queue, settings.limits(), settings.operand_teardown))
+            await temporal.connect()
             tasks.create_task(nudges.run())
             log.info("watching", task_queue=settings.task_queue, cluster=kube.host)
-    except* SettingsError as group:
-        raise group.exceptions[0] from None
     finally:
         await kube.close()
 

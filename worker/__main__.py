@@ -12,8 +12,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 from activities.registry import all_activities
 from kube.client import Kube
 from operand.rendering import ChartRenderer
-from runtime.connect import connect
+from runtime.connect import Temporal
+from runtime.contacts import Contact, api_server, said
 from runtime.pages import pages
+from runtime.polls import Polls
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
@@ -34,29 +36,41 @@ async def main(settings: WorkerSettings) -> None:
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    trouble, sdk = ["waiting for Temporal"], SdkTelemetry()
+    sdk = SdkTelemetry()
+    serving = asyncio.Event()
 
     def ready() -> str:
-        return "; ".join(trouble)
+        return said("" if serving.is_set() else "not serving yet", *(each.trouble for each in contacts))
+
+    def alive() -> str:
+        return said(*(each.refused_for_long for each in contacts))
 
     try:
-        async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
-            client = await connect(sdk.runtime, settings, partial(ensure_resync, settings))
-            async with build_worker(client, kube, renderer, settings.task_queue):
-                trouble.clear()
+        temporal = Temporal(sdk.runtime, settings)
+        contacts = [temporal.contact(), Contact("Temporal's answers to polls", Polls(sdk).ask), api_server(kube)]
+        async with (
+            pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
+            asyncio.TaskGroup() as tasks,
+        ):
+            for each in contacts:
+                tasks.create_task(each.follow())
+            await temporal.connect(partial(ensure_resync, settings))
+            async with build_worker(temporal.client, kube, renderer, settings.task_queue, temporal.listed) as worker:
+                temporal.tell(partial(setattr, worker, "client"))
+                serving.set()
                 log.info("serving", task_queue=settings.task_queue, cluster=kube.host)
                 await asyncio.Event().wait()
     finally:
         await kube.close()
 
 
-def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str) -> Worker:
+def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool = True) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, client, task_queue),
+        activities=all_activities(kube, renderer, task_queue, listed),
         # Workflow code imports only what is deterministic; importing it anew for every run would only cost time.
         workflow_runner=SandboxedWorkflowRunner(
             restrictions=SandboxRestrictions.default.with_passthrough_all_modules()

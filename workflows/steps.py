@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from activities.progress import STILL_WAITING
     from activities.status import StatusActivities
-    from dispatch.search_attributes import STATE_ATTRIBUTE
+    from dispatch.search_attributes import NAME_ATTRIBUTE, STATE_ATTRIBUTE
     from models.conditions import MEANING, Reason
     from models.operators import OperatorRef
     from models.status import Finding, StatusInput
@@ -60,7 +60,8 @@ async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
 async def set_status(ref: OperatorRef, finding: Finding) -> None:
     """Write the CR's condition, and show its state where workflows are listed."""
     state = MEANING[finding.reason].state
-    workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
+    if workflow.info().typed_search_attributes.get(NAME_ATTRIBUTE):  # else the namespace knows none of them
+        workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
     await workflow.execute_local_activity_method(
         StatusActivities.set_status, StatusInput(ref=ref, finding=finding), **QUICK
     )

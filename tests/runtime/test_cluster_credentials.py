@@ -4,7 +4,6 @@ import asyncio
 import base64
 import contextlib
 import datetime
-import ipaddress
 import json
 import ssl
 import stat
@@ -16,10 +15,6 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from kubernetes.aio.config import incluster_config
 
 from kube import credentials, transport
@@ -28,6 +23,7 @@ from kube.errors import KubeError, Unavailable
 from kube.resources import NAMESPACES, Resource
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
+from tests.runtime.authority import Authority
 
 ACCOUNT = "refreshed"
 ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", namespaced=True)
@@ -233,45 +229,6 @@ async def test_networks_in_no_proxy_are_honoured_for_the_api_servers_address(
     monkeypatch.setenv(name, "10.0.0.0/8, 127.0.0.0/8")
     async with connected(config, monkeypatch) as kube:
         await kube.get(NAMESPACES, "default")
-
-
-class Authority:
-    """A CA as old clusters have it: basicConstraints, and no key identifiers."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder, self._name = folder, x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self.file = folder / f"{name}.crt"
-        basic = x509.BasicConstraints(ca=True, path_length=None)
-        certificate = self._builder(self._name, self._key).add_extension(basic, critical=True)
-        self.file.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
-
-    def issue(self, name: str, address: str = "127.0.0.1", days: int = 1) -> Path:
-        """A certificate with its key in one file."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
-        builder = self._builder(subject, key, days).add_extension(alternative, critical=False)
-        plain = serialization.NoEncryption()
-        file = self._folder / f"{name}.pem"
-        file.write_bytes(
-            _pem(builder.sign(self._key, hashes.SHA256()))
-            + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        )
-        return file
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder(subject_name=subject, issuer_name=self._name, public_key=key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=3))
-            .not_valid_after(now + datetime.timedelta(days=days))
-        )
-
-
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 @contextlib.asynccontextmanager
