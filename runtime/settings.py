@@ -5,11 +5,12 @@ docs/configuration.md is checked against the models here.
 The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPORAL_* as in every Temporal SDK.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
@@ -75,8 +76,14 @@ class Settings(BaseSettings):
     operand_teardown: OperandTeardown = Field(
         OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
     )
-    metrics_address: Address = Field(":8080", description="Where Prometheus reads /metrics; empty turns it off.")
-    health_address: Address = Field(":8081", description="Where probes read /healthz and /readyz; empty turns it off.")
+    metrics_address: Address = Field(
+        "127.0.0.1:8080",
+        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
+    )
+    health_address: Address = Field(
+        "127.0.0.1:8081",
+        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
+    )
     payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
         SecretStr(""), description="32 bytes in base64, to encrypt what Temporal stores; empty turns it off."
     )
@@ -89,6 +96,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_pod_is_asked_from_outside(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Elsewhere the pages, which name CRs and clusters, are for this machine only unless somebody says more."""
+        if "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return values
+        ports = {
+            name: cls.model_fields[name].default.rpartition(":")[2] for name in ("metrics_address", "health_address")
+        }
+        return {name: f":{port}" for name, port in ports.items()} | values
 
     def limits(self) -> Limits:
         """The timeouts as workflows carry them in their input."""
@@ -114,8 +132,14 @@ class WorkerSettings(Settings):
 class TriggerSettings(Settings):
     """The trigger's: the same, on other ports, so that both run on one host."""
 
-    metrics_address: Address = Field(":8082", description="Where Prometheus reads /metrics; empty turns it off.")
-    health_address: Address = Field(":8083", description="Where probes read /healthz and /readyz; empty turns it off.")
+    metrics_address: Address = Field(
+        "127.0.0.1:8082",
+        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
+    )
+    health_address: Address = Field(
+        "127.0.0.1:8083",
+        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
+    )
 
 
 class SettingsError(Exception):

@@ -56,3 +56,18 @@ def test_the_page_on_configuration_names_every_setting_with_its_default(kind: ty
         row = next((line for line in page.splitlines() if line.startswith(f"| `BTP_{name.upper()}`")), "")
         assert row, f"docs/configuration.md does not name BTP_{name.upper()}"
         assert shown in row and str(field.description) in row
+
+
+@pytest.mark.parametrize(("kind", "metrics", "health"), [(WorkerSettings, 8080, 8081), (TriggerSettings, 8082, 8083)])
+def test_pages_are_for_this_machine_unless_it_is_a_pod_or_somebody_says_more(
+    monkeypatch: pytest.MonkeyPatch, kind: type[WorkerSettings], metrics: int, health: int
+) -> None:
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    here = read_settings(kind)
+    assert (here.metrics_address, here.health_address) == (f"127.0.0.1:{metrics}", f"127.0.0.1:{health}")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("BTP_METRICS_ADDRESS", "127.0.0.1:9")
+    pod = read_settings(kind)
+    assert (pod.metrics_address, pod.health_address) == ("127.0.0.1:9", f":{health}")
+    monkeypatch.setenv("BTP_HEALTH_ADDRESS", "")
+    assert read_settings(kind).health_address == ""
