@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 from cryptography import x509
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
@@ -24,6 +25,8 @@ from runtime.search_attributes import have_search_attributes
 from runtime.settings import Settings, SettingsError
 
 LONGEST_PAUSE: Final = 5.0
+CONFIRMED_EVERY: Final = 60.0
+"""Seconds between two questions that only somebody with rights in the namespace is answered."""
 REFUSALS: Final = (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED)
 log = structlog.get_logger(__name__)
 
@@ -45,6 +48,7 @@ class Temporal:
         self._why_not: Exception = ConnectionError("not connected yet")
         self._users: list[Callable[[Client], None]] = []
         self._unreadable = ""
+        self._confirmed = -CONFIRMED_EVERY
         self.listed = False
         """Whether the namespace has our search attributes."""
 
@@ -99,8 +103,13 @@ class Temporal:
         """
         try:
             await self._renew()
-            request = DescribeNamespaceRequest(namespace=self.client.namespace)
-            await self.client.workflow_service.describe_namespace(request)
+            if time.monotonic() - self._confirmed < CONFIRMED_EVERY:
+                # The cheapest there is: the server reads nothing for it, but takes it from anybody.
+                await self.client.workflow_service.get_system_info(GetSystemInfoRequest())
+            else:
+                request = DescribeNamespaceRequest(namespace=self.client.namespace)
+                await self.client.workflow_service.describe_namespace(request)
+                self._confirmed = time.monotonic()
         except (RPCError, RuntimeError) as error:
             if why := _refusal(error) or _expired(self._config):
                 raise RefusedError(why) from error
@@ -112,7 +121,7 @@ class Temporal:
         if self._client is None or config == self._config:
             return
         client = await self._connect(config)
-        self._config, self._client = config, client
+        self._config, self._client, self._confirmed = config, client, -CONFIRMED_EVERY
         log.info("read credentials for Temporal again", address=self.address)
         for user in self._users:
             user(client)

@@ -10,9 +10,11 @@ import structlog
 from kube.client import Kube
 from kube.errors import KubeError
 
-EVERY: Final = 4.0
+EVERY: Final = 8.0
 PATIENCE: Final = 5.0
-"""Seconds between two questions and for an answer: together well below the 15 that docs/operations.md promises."""
+"""Seconds between two questions and for an answer: together below the 15 that docs/operations.md promises."""
+AGAIN: Final = 1.0
+"""Seconds until somebody who is away is asked again: a start and a return are seen soon."""
 REFUSED_FOR: Final = 600.0
 """Seconds of refusal after which the process asks to be restarted: it may then find other credentials."""
 log = structlog.get_logger(__name__)
@@ -39,7 +41,7 @@ class Contact:
         """Ask for ever."""
         while True:
             await self.look()
-            await asyncio.sleep(EVERY)
+            await asyncio.sleep(AGAIN if self.trouble else EVERY)
 
     async def look(self) -> None:
         """Ask once."""

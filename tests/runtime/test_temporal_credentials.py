@@ -6,14 +6,17 @@ import ssl
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from temporalio import workflow
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from localcluster.processes import free_port
 from localcluster.temporal import TemporalServer
+from runtime import contacts
 from runtime.connect import Temporal, client_config
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
@@ -140,6 +143,27 @@ async def test_a_certificate_that_ended_is_told_as_a_refusal_and_files_that_cann
     await gate.listen(authority.issue("server"), authority.file)
     await contact.look()
     assert not contact.trouble
+
+
+async def test_a_refusal_is_one_until_the_namespace_takes_us_although_anybody_is_told_about_the_system(
+    temporal_server: TemporalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
+    monkeypatch.setattr(contacts, "REFUSED_FOR", -1.0)
+    temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
+    await temporal.connect()
+    contact = temporal.contact()
+
+    async def refused(_: Any) -> None:
+        raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
+
+    with monkeypatch.context() as authorizer:
+        authorizer.setattr(temporal.client.workflow_service, "describe_namespace", refused)
+        for _ in range(3):
+            await contact.look()
+            assert "Request unauthorized." in contact.trouble and contact.refused_for_long
+    await contact.look()
+    assert not contact.trouble and not contact.refused_for_long
 
 
 async def test_an_api_key_is_read_from_its_file_and_again_when_it_changes(
