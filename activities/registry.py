@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-from temporalio.client import Client
-
 from activities.chart import ChartActivities
 from activities.hard_delete import HardDeleteActivities
 from activities.readiness import ReadinessActivities
@@ -18,8 +16,8 @@ from kube.client import Kube
 from operand.rendering import ChartRenderer
 
 
-def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_queue: str) -> list[Callable[..., Any]]:
-    """Every activity, bound to its clients."""
+def all_activities(kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool) -> list[Callable[..., Any]]:
+    """Every activity, bound to its clients. `listed`: Temporal's namespace has our search attributes."""
     responsibility, chart = ResponsibilityActivities(kube), ChartActivities(kube, renderer)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
@@ -38,5 +36,5 @@ def all_activities(kube: Kube, renderer: ChartRenderer, client: Client, task_que
         SoftDeleteActivities(kube).soft_delete_service_objects,
         teardown.remove_operand,
         teardown.remove_resources,
-        ResyncActivities(kube, client, task_queue).nudge_operators,
+        ResyncActivities(kube, task_queue, listed).nudge_operators,
     ]

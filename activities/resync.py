@@ -1,7 +1,6 @@
 """The backstop: what a lost trigger would have said."""
 
 from temporalio import activity
-from temporalio.client import Client
 
 from activities.edge import checked
 from dispatch.nudger import Nudger
@@ -14,16 +13,19 @@ from models.resync import ResyncInput, ResyncResult
 class ResyncActivities:
     """Nudges every CR, as the trigger does on a change."""
 
-    def __init__(self, kube: Kube, client: Client, task_queue: str) -> None:
+    def __init__(self, kube: Kube, task_queue: str, listed: bool) -> None:
         self._kube = kube
-        self._client = client
         self._task_queue = task_queue
+        self._listed = listed
 
     @activity.defn
     @checked
     async def nudge_operators(self, input: ResyncInput) -> ResyncResult:
         """Nudge every BtpOperator of the cluster."""
-        nudger = Nudger(self._client, self._task_queue, input.cluster, input.limits, input.operand_teardown)
+        # The worker's client of now: it is another one after a certificate was renewed.
+        nudger = Nudger(
+            activity.client(), self._task_queue, input.cluster, input.limits, input.operand_teardown, self._listed
+        )
         nudged = 0
         async for page, _ in self._kube.pages(BTP_OPERATORS):
             for obj in page:

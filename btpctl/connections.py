@@ -13,7 +13,7 @@ from kube.client import Kube
 from kube.errors import KubeError
 from models.mandate import Mandate
 from models.operators import OperatorRef
-from runtime.connect import client_config
+from runtime.connect import client_config, data_converter
 from runtime.identity import Identity, identity_of
 from runtime.settings import Settings, SettingsError
 
@@ -71,7 +71,7 @@ async def temporal(settings: Settings) -> Client:
         raise CommandError(str(error)) from error
     try:
         async with asyncio.timeout(PATIENCE):
-            return await Client.connect(**config)
+            return await Client.connect(**config, data_converter=data_converter(settings))
     except (RuntimeError, RPCError, TimeoutError) as error:
         why = str(error)[:200] or "no answer"
         raise CommandError(

@@ -30,6 +30,8 @@ class Nudger:
     """The uid of the cluster's Namespace kube-system."""
     limits: Limits
     operand_teardown: OperandTeardown
+    listed: bool = True
+    """Whether the namespace has our search attributes; a start with an unknown one is refused."""
 
     async def nudge(self, ref: OperatorRef, deleting: bool) -> None:
         """Signal-with-start under the CR's one id. What runs already gets the signal, of whichever type it is."""
@@ -42,12 +44,7 @@ class Nudger:
             task_timeout=TASK_TIMEOUT,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=DELETION_REQUESTED if deleting else LOOK_AGAIN,
-            search_attributes=TypedSearchAttributes(
-                [
-                    SearchAttributePair(NAMESPACE_ATTRIBUTE, ref.namespace),
-                    SearchAttributePair(NAME_ATTRIBUTE, ref.name),
-                ]
-            ),
+            search_attributes=_attributes(ref) if self.listed else None,
             static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
         )
 
@@ -59,3 +56,9 @@ class Nudger:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+
+
+def _attributes(ref: OperatorRef) -> TypedSearchAttributes:
+    return TypedSearchAttributes(
+        [SearchAttributePair(NAMESPACE_ATTRIBUTE, ref.namespace), SearchAttributePair(NAME_ATTRIBUTE, ref.name)]
+    )

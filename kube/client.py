@@ -9,7 +9,7 @@ import aiohttp
 from kube.answers import Object, Objects, event_of, metadata, objects_of
 from kube.errors import NotFound, Silent, Unavailable
 from kube.resources import NAMESPACES, Resource
-from kube.transport import Request, Transport, configuration_from_environment
+from kube.transport import Request, Transport
 from models.names import FIELD_MANAGER
 
 PAGE: Final = 500
@@ -46,7 +46,7 @@ class Kube:
         Raises:
             ValueError: no usable configuration was found.
         """
-        return cls(Transport(await configuration_from_environment()))
+        return cls(await Transport.from_environment())
 
     @property
     def host(self) -> str:
@@ -63,6 +63,10 @@ class Kube:
         if again or not self._cluster:
             self._cluster = str((await self.get(NAMESPACES, "kube-system", metadata_only=True))["metadata"]["uid"])
         return self._cluster
+
+    async def answers(self) -> None:
+        """Have the API server say that it is ready. A KubeError with status 401: it refuses our credentials."""
+        await self._transport.probe()
 
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False

@@ -1,7 +1,8 @@
-"""Follows the objects of one kind: list, then watch from the list's version, for ever.
+"""Follows the objects of one kind: list, watch from the list's version, and list again when the watch ends, for ever.
 
-What comes out is level, not edge: each change names the object before and after, and what was missed while the
-connection was away is found by comparing the new list with what was known. Deletions included.
+What comes out is level, not edge: each change names the object before and after, and what was missed is found by
+comparing the new list with what was known. Deletions included. However a watch ends, a list follows: one that went on
+from an old version would believe a server that is behind, or whose data was restored, and miss the present in silence.
 """
 
 import asyncio
@@ -21,7 +22,9 @@ from kube.resources import Resource
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
-RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because a watch could not go on", ("kind",))
+SHORTEST_WATCH: Final = 0.8
+"""Of the length that a watch may have: so that those which began together do not all end together."""
+RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because of trouble", ("kind",))
 log = structlog.get_logger(__name__)
 
 Digest = Callable[[Mapping[str, Any]], Any]
@@ -59,14 +62,14 @@ class Reflector:
     synced: bool = False
     """Whether the list was read and the watch is going."""
     heard: float = field(default_factory=time.monotonic)
-    """When the server last sent an event, a bookmark or a list."""
+    """When the server last sent an event, a bookmark or a list. That it accepted a watch is no news of the objects."""
     trouble: str = ""
     failures: int = 0
     """Troubles in a row, since the server last said something in a watch."""
     watch_seconds: int = 290
-    """After which the server is asked to end a watch."""
+    """After which the server is asked to end a watch, at the latest."""
     silence: float = 75.0
-    """Seconds without a byte after which a connection counts as dead; bookmarks come every minute."""
+    """Seconds without a byte after which a watch is given up; bookmarks come every minute where anything changes."""
     on_sync: Callable[[], None] = lambda: None
     """Called each time the list was read, also when it brought nothing new."""
 
@@ -87,8 +90,8 @@ class Reflector:
                         log.warning("watch interrupted, listing again", kind=kind, error=str(error))
                     self.trouble = str(error)
                 self.failures += 1
+                RESTARTS.labels(self.source.resource.kind).inc()
                 await asyncio.sleep(_pause(self.failures, error.retry_after))
-            RESTARTS.labels(self.source.resource.kind).inc()
 
     async def _list_and_watch(self) -> AsyncIterator[Change]:
         source = self.source
@@ -111,31 +114,33 @@ class Reflector:
             yield Change(source, key, self.known.pop(key), None)  # deleted while nobody watched
         self.synced, self.trouble = True, ""
         self.on_sync()
-        while True:
-            # A watch that the server ends in order, or that fell silent, goes on from the last version without a list.
-            began = time.monotonic()
-            with contextlib.suppress(Silent):
-                async for event in self.kube.watch(
-                    source.resource,
-                    source.namespace,
-                    resource_version=version,
-                    labels=source.labels,
-                    fields=source.fields,
-                    metadata_only=source.metadata_only,
-                    seconds=self.watch_seconds,
-                    silence=self.silence,
-                ):
-                    self._hear()
-                    if event["type"] == "OPENED":
-                        continue
-                    if self.failures:
-                        log.info("watching again", kind=source.resource.kind)
-                        self.failures = 0
-                    version = event["object"]["metadata"].get("resourceVersion") or version
-                    if event["type"] != "BOOKMARK" and (change := self._changed(event)):
-                        yield change
-            if time.monotonic() - began < 1:
-                raise Unavailable(f"watch {source.resource.plural}: the server ends it at once")
+        began = time.monotonic()
+        with contextlib.suppress(Silent):  # nothing to hear, or a dead connection: the list tells
+            async for event in self.kube.watch(
+                source.resource,
+                source.namespace,
+                resource_version=version,
+                labels=source.labels,
+                fields=source.fields,
+                metadata_only=source.metadata_only,
+                seconds=round(self.watch_seconds * random.uniform(SHORTEST_WATCH, 1)),
+                silence=self.silence,
+            ):
+                if event["type"] == "OPENED":
+                    continue
+                self._hear()
+                self._recover()
+                version = _later(version, event, source.resource)
+                if event["type"] != "BOOKMARK" and (change := self._changed(event)):
+                    yield change
+        if time.monotonic() - began < 1:
+            raise Unavailable(f"watch {source.resource.plural}: the server ends it at once")
+        self._recover()
+
+    def _recover(self) -> None:
+        if self.failures:
+            log.info("watching again", kind=self.source.resource.kind)
+            self.failures = 0
 
     def _changed(self, event: Mapping[str, Any]) -> Change | None:
         return self._remove(event["object"]) if event["type"] == "DELETED" else self._update(event["object"])
@@ -159,6 +164,18 @@ class Reflector:
 def _key(obj: Mapping[str, Any]) -> tuple[str, str]:
     meta = obj["metadata"]
     return meta.get("namespace", ""), meta["name"]
+
+
+def _later(version: str, event: Mapping[str, Any], resource: Resource) -> str:
+    """The version up to which all is known, after this event: bookmarks move it.
+
+    Raises:
+        Expired: the event is older. The server's data went back, and what it sent since does not belong together.
+    """
+    new = str(event["object"]["metadata"].get("resourceVersion") or version)
+    if version.isdecimal() and new.isdecimal() and int(new) < int(version):
+        raise Expired(f"watch {resource.plural}: version {new} after {version}")
+    return new if event["type"] == "BOOKMARK" else version
 
 
 def _pause(failures: int, asked: float | None) -> float:

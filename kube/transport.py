@@ -1,27 +1,26 @@
 """One request to the Kubernetes API, over the asyncio client of the `kubernetes` package: sent, counted, tried again.
 
-The package brings configuration, authentication and TLS. Its typed models are left out: they cost far more CPU and
+The package brings authentication and TLS. Its typed models are left out: they cost far more CPU and
 memory than the request itself, and this manager mostly hands objects through.
 """
 
 import asyncio
-import os
+import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio import client as aio_client
-from kubernetes.aio import config as aio_config
+import structlog
 from prometheus_client import Counter
 
 from kube.answers import Object, decoded, is_object
-from kube.errors import Conflict, KubeError, Stale, Unavailable, error_from
+from kube.credentials import Access, access_from_environment
+from kube.errors import Conflict, KubeError, Refused, Stale, Unavailable, error_from
 from kube.resources import Resource
 
 CONNECT_SECONDS: Final = 5
@@ -38,10 +37,16 @@ TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
     "deletecollection": (Conflict,),  # an operand's webhook that cannot be reached is not pressed
 }
 """What is tried again, by verb: only requests of which a second one changes nothing."""
+READYZ: Final = Resource("", "v1", "APIServer", "readyz", namespaced=False)
 ANSWERED_BY_OBJECT: Final = ("get", "apply", "create", "patch")
+LOOKED_AT_EVERY: Final = 5.0
+"""Seconds between two looks at whether credentials have changed, and between two tries to renew refused ones."""
+LONGEST_LOAD: Final = 20.0
+"""Seconds that a credential plugin may take."""
 
 REQUESTS: Final = Counter("btp_kube_requests", "Requests to the Kubernetes API", ("verb", "kind", "code"))
 SECONDS: Final = Counter("btp_kube_request_seconds", "Time spent in requests, watches apart", ("verb",))
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +71,45 @@ class Request:
     @property
     def doing(self) -> str:
         """For error messages, without host and API version."""
-        return f"{self.verb} {self.path.partition(f'/{self.resource.version}/')[2]}"
+        return f"{self.verb} {self.path.partition(f'/{self.resource.version}/')[2] or self.path}"
+
+
+@dataclass(eq=False)
+class _Session:
+    """Connections that were made with one access. Those of an old one are closed when their last request has ended."""
+
+    access: Access
+    requests: int = 0
+    retired: bool = False
+
+    async def close_if_idle(self) -> None:
+        if self.retired and not self.requests:
+            await self.access.api.close()
 
 
 class Transport:
     """The connection to one cluster's API."""
 
-    def __init__(self, configuration: Any) -> None:
-        configuration.client_side_validation = False
-        self._api = aio_client.ApiClient(configuration)
-        self._api.user_agent = "btp-manager"
-        self.host = str(configuration.host)
+    def __init__(self, access: Access, load: Callable[[], Awaitable[Access]] | None = None) -> None:
+        """Args:
+        load: brings the access anew when it may have changed; None: it stays what it is.
+        """
+        self._session = _Session(access)
+        self._load = load
+        self._renewing = asyncio.Lock()
+        self._looked = self._tried = time.monotonic()
+        self._refused = False
+        self.host = access.host
+
+    @classmethod
+    async def from_environment(cls) -> "Transport":
+        """Raises:
+        ValueError: no usable configuration was found.
+        """
+        return cls(await access_from_environment(), access_from_environment)
 
     async def close(self) -> None:
-        await self._api.close()
+        await self._session.access.api.close()
 
     async def ask(self, request: Request) -> Object:
         """The decoded answer; what passes by itself in a moment is tried again right here.
@@ -96,34 +126,91 @@ class Transport:
                 await asyncio.sleep(max(error.retry_after or 0, random.uniform(pause / 2, pause)))
         return await self._answer(request)
 
+    async def probe(self) -> None:
+        """Have the API server say that it is ready, etcd included; whoever may not ask that has an answer too.
+
+        Raises:
+            KubeError: see kube.errors.
+        """
+        with contextlib.suppress(Refused):
+            await self._body(Request("probe", READYZ, "GET", "/readyz", accept="*/*"))
+
     async def _answer(self, request: Request) -> Object:
-        async with self.send(request) as response:
-            answer = decoded(await response.read())
+        answer = decoded(await self._body(request))
         if not isinstance(answer, dict) or (request.verb in ANSWERED_BY_OBJECT and not is_object(answer)):
             what = f"{request.verb} {request.resource.plural}"
             raise Unavailable(f"{what}: the answer is not an object of the API", status=200)
         return answer
 
+    async def _body(self, request: Request) -> bytes:
+        """What is answered; asked once more where other credentials than those that were refused are to be had."""
+        session = self._session
+        try:
+            async with self.send(request) as response:
+                return await response.read()
+        except Unavailable as error:
+            if error.status != 401 or not await self._renewed_after(session):
+                raise
+        async with self.send(request) as response:
+            return await response.read()
+
+    async def _renewed_after(self, refused: _Session) -> bool:
+        """Whether there are other credentials than those that were refused; asked for anew, not too often."""
+        async with self._renewing:
+            if self._session is refused and time.monotonic() - self._tried >= LOOKED_AT_EVERY:
+                await self._renew()
+        return self._session is not refused
+
+    async def _current(self) -> _Session:
+        """The session to use now."""
+        if time.monotonic() - self._looked >= LOOKED_AT_EVERY and not self._renewing.locked():
+            async with self._renewing:
+                self._looked = time.monotonic()
+                if self._session.access.is_outdated():
+                    await self._renew()
+        return self._session
+
+    async def _renew(self) -> None:
+        """Read the access again, and use it from now on if it has changed. What cannot be read leaves the old one."""
+        if self._load is None:
+            return
+        self._tried = time.monotonic()
+        try:
+            async with asyncio.timeout(LONGEST_LOAD):
+                access = await self._load()
+        except (ValueError, TimeoutError) as error:
+            if not self._refused:  # one line for a state, not for each try
+                log.warning("credentials for the API server cannot be read again", error=str(error)[:300])
+            self._refused = True
+            return
+        self._refused = False
+        old = self._session
+        if access.digest == old.access.digest:
+            # Nothing new: later files and a later end count all the same.
+            await access.api.close()
+            old.access = replace(access, api=old.access.api)
+            return
+        self._session, self.host, old.retired = _Session(access), access.host, True
+        log.info("read credentials for the API server again", cluster=access.host)
+        await old.close_if_idle()
+
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send it once, count it, and turn every way it can fail into a KubeError."""
-        headers = {
-            "Accept": request.accept,
-            "Content-Type": request.content_type,
-            "User-Agent": self._api.user_agent,
-        }
-        url = self.host + request.path
+        session = await self._current()
+        api = session.access.api
+        headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": api.user_agent}
+        url = session.access.host + request.path
         if query := {key: value for key, value in (request.query or {}).items() if value}:
             url += "?" + urlencode(query)
         timeout = aiohttp.ClientTimeout(total=request.seconds, sock_connect=CONNECT_SECONDS, sock_read=request.silence)
         code, began = "none", time.perf_counter()
         if request.allowed and not request.allowed():
             raise Stale(f"{request.doing}: not sent, the cluster has to be looked at again first")
+        session.requests += 1
         try:
-            await self._api.update_params_for_auth(
-                headers, [], ["BearerToken"], request.path, request.method, request.body
-            )
-            answer = await self._api.rest_client.request(
+            await api.update_params_for_auth(headers, [], ["BearerToken"], request.path, request.method, request.body)
+            answer = await api.rest_client.request(
                 request.method, url, headers=headers, body=request.body, _request_timeout=timeout
             )
             response: aiohttp.ClientResponse = answer.response
@@ -139,31 +226,5 @@ class Transport:
             REQUESTS.labels(request.verb, request.resource.kind, code).inc()
             if request.verb != "watch":
                 SECONDS.labels(request.verb).inc(time.perf_counter() - began)
-
-
-async def configuration_from_environment() -> Any:
-    """The cluster that KUBECONFIG names, else the one this pod runs in, else ~/.kube/config.
-
-    Raises:
-        ValueError: no usable configuration was found.
-    """
-    configuration = aio_client.Configuration()
-    _check_kubeconfig()
-    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
-    try:
-        if in_cluster:
-            aio_config.load_incluster_config(client_configuration=configuration)
-        else:
-            await aio_config.load_kube_config(
-                config_file=os.environ.get("KUBECONFIG"), client_configuration=configuration
-            )
-    except Exception as error:  # the package raises whatever its YAML reader meets
-        raise ValueError(f"no usable Kubernetes configuration (KUBECONFIG): {error}") from error
-    return configuration
-
-
-def _check_kubeconfig() -> None:
-    """Say so if it names no file: the package would print a line of its own and complain of a missing key."""
-    files = os.environ.get("KUBECONFIG", "")
-    if files and not any(Path(name).is_file() for name in files.split(os.pathsep)):
-        raise ValueError(f"no usable Kubernetes configuration: there is no file {files} (KUBECONFIG)")
+            session.requests -= 1
+            await session.close_if_idle()

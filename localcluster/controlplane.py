@@ -121,6 +121,15 @@ class ControlPlane(Started):
             self.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}")
             self._start_controllers()
 
+    def freeze_apiserver(self) -> None:
+        """The API server keeps its connections open and says nothing, until `thaw_apiserver`."""
+        assert self._apiserver is not None
+        self._apiserver.freeze()
+
+    def thaw_apiserver(self) -> None:
+        assert self._apiserver is not None
+        self._apiserver.thaw()
+
     @property
     def certificate(self) -> Path:
         """The API server's own certificate, which is its CA too; its key lies beside it."""

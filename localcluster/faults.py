@@ -56,6 +56,10 @@ class Fault:
     """A watch's first event is cut in the middle of its line, and the connection closed."""
     silent: bool = False
     """A watch is kept open and nothing more is said: a half-open connection."""
+    deaf: bool = False
+    """A watch is told nothing, and ends in order when its time is over: a server that is behind, or was restored."""
+    rewind: bool = False
+    """A watch's first event is replaced by a bookmark of a version long before."""
     expire: bool = False
     """A watch's first event is replaced by an ERROR event with status 410."""
     shuffle: bool = False
@@ -92,6 +96,8 @@ class FaultProxy(ThreadedServer):
         """Method and path of every write that the API server has answered."""
         self.requests: Counter[str] = Counter()
         """Requests by HTTP method, and WATCH."""
+        self.queries: list[str] = []
+        """Query of every watch, in order."""
         self.on_write: Callable[[int], None] = lambda count: None
         """Called with the number of writes so far, when one has taken effect and before its answer is passed on."""
         self.watching = 0
@@ -140,6 +146,8 @@ class FaultProxy(ThreadedServer):
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         watching = request.query.get("watch") == "true"
         self.requests["WATCH" if watching else request.method] += 1
+        if watching:
+            self.queries.append(request.query_string)
         faults = [fault for fault in list(self.faults) if fault.strikes(request)]
         await asyncio.sleep(sum(fault.latency for fault in faults))
         for fault in faults:
@@ -195,6 +203,13 @@ class FaultProxy(ThreadedServer):
                 if any(fault.truncate for fault in faults):
                     await response.write(line[: len(line) // 2])
                     return _hang_up(request, response)
+                if any(fault.deaf for fault in faults):
+                    continue
+                if any(fault.rewind for fault in faults):
+                    old = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "1"}}}
+                    await response.write(json.dumps(old).encode() + b"\n")
+                    faults = []
+                    continue
                 if any(fault.expire for fault in faults):
                     await response.write(json.dumps({"type": "ERROR", "object": _status(410, "too old")}).encode())
                     await response.write(b"\n")

@@ -80,6 +80,18 @@ class Process:
         self._child.kill()
         self._child.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: its connections stay open, and nothing is said on them, until it is thawed."""
+        self._child.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT."""
+        self._child.send_signal(signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting for the end."""
+        self._child.terminate()
+
     def stop(self, patience: float = 10.0) -> int:
         """SIGTERM, then SIGKILL after `patience` seconds. Returns the exit status."""
         if self.alive:

@@ -31,7 +31,7 @@ async def pages(
     try:
         for name, address, app in (("HEALTH", health_address, health), ("METRICS", metrics_address, metrics)):
             if address:
-                runner = web.AppRunner(app, access_log=None)
+                runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
                 runners.append(runner)
                 await runner.setup()
                 await _listen(runner, f"BTP_{name}_ADDRESS", address)

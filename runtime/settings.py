@@ -5,9 +5,10 @@ docs/configuration.md is checked against the models here.
 The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPORAL_* as in every Temporal SDK.
 """
 
+import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,10 +82,19 @@ class Settings(BaseSettings):
     operand_teardown: OperandTeardown = Field(
         OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
     )
-    metrics_address: Address = Field(":8080", description="Where Prometheus reads /metrics; empty turns it off.")
-    health_address: Address = Field(":8081", description="Where probes read /healthz and /readyz; empty turns it off.")
+    metrics_address: Address = Field(
+        "127.0.0.1:8080",
+        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
+    )
+    health_address: Address = Field(
+        "127.0.0.1:8081",
+        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
+    )
     payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
         SecretStr(""), description="32 bytes in base64, to encrypt what Temporal stores; empty turns it off."
+    )
+    temporal_api_key_file: str = Field(
+        "", description="A file with the API key for Temporal, in place of `TEMPORAL_API_KEY`; read when it changes."
     )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="`json`, one object a line; `console`, for people; `auto` looks for a terminal."
@@ -92,6 +102,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least severe level that is logged."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_pod_is_asked_from_outside(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Elsewhere the pages, which name CRs and clusters, are for this machine only unless somebody says more."""
+        if "KUBERNETES_SERVICE_HOST" not in os.environ:
+            return values
+        ports = {
+            name: cls.model_fields[name].default.rpartition(":")[2] for name in ("metrics_address", "health_address")
+        }
+        return {name: f":{port}" for name, port in ports.items()} | values
 
     def limits(self) -> Limits:
         """The timeouts as workflows carry them in their input."""
@@ -113,23 +134,19 @@ class WorkerSettings(Settings):
         description="Binds the operand to this existing ClusterRole, and to one named <it>-leader-election; "
         "empty: the chart makes its own, for which the worker must hold every right in them.",
     )
-    deployment_name: str = Field(
-        "", description="Temporal worker deployment, for worker versioning; empty turns versioning off."
-    )
-    build_id: str = Field("", description="This worker's version in its deployment, such as the image's tag.")
-
-    @model_validator(mode="after")
-    def _both_or_neither(self) -> Self:
-        if bool(self.deployment_name) != bool(self.build_id):
-            raise ValueError("BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all")
-        return self
 
 
 class TriggerSettings(Settings):
     """The trigger's: the same, on other ports, so that both run on one host."""
 
-    metrics_address: Address = Field(":8082", description="Where Prometheus reads /metrics; empty turns it off.")
-    health_address: Address = Field(":8083", description="Where probes read /healthz and /readyz; empty turns it off.")
+    metrics_address: Address = Field(
+        "127.0.0.1:8082",
+        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
+    )
+    health_address: Address = Field(
+        "127.0.0.1:8083",
+        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
+    )
 
 
 class SettingsError(Exception):

@@ -4,16 +4,33 @@ The SDK's core is written in Rust and serves its metrics on a port of its own. T
 address, and /metrics hands on what it says.
 """
 
+import re
 import socket
+from collections import Counter
+from dataclasses import dataclass
 from typing import Final
 
 import aiohttp
 from temporalio.runtime import LoggingConfig, PrometheusConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 TRIES: Final = 5
+LONG_REQUEST: Final = re.compile(r"^temporal_long_request(_latency_count|_failure|)\{[^}]*\} (\d+)", re.MULTILINE)
 BUCKETS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1200.0, 1800.0)
 """Seconds: from a Ready within one to a deletion that took its whole budget."""
 PATIENCE: Final = aiohttp.ClientTimeout(total=5)
+
+
+@dataclass(frozen=True)
+class PollCounts:
+    """What became of this process's polls so far. An empty answer is an answer."""
+
+    sent: int
+    answered: int
+    failed: int
+
+    @property
+    def open(self) -> int:
+        return self.sent - self.answered - self.failed
 
 
 class SdkTelemetry:
@@ -45,6 +62,14 @@ class SdkTelemetry:
                 return await answer.read()
         except (aiohttp.ClientError, TimeoutError):
             return b""
+
+    async def polls(self) -> PollCounts:
+        """By the core's own counters of long requests, which are its polls."""
+        counts = Counter[str]()
+        for kind, value in LONG_REQUEST.findall((await self.metrics()).decode()):
+            counts[kind] += int(value)
+        failed = counts["_failure"]
+        return PollCounts(sent=counts[""], answered=counts["_latency_count"] - failed, failed=failed)
 
 
 def _free_port() -> int:

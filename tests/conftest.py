@@ -22,7 +22,7 @@ from models.mandate import Mandate
 from models.names import FINALIZER
 from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
-from runtime.connect import register_search_attributes
+from runtime.search_attributes import have_search_attributes
 from tests.acting import mandate_for
 from tests.cluster import remove_everything
 
@@ -59,7 +59,7 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tempor
 @pytest.fixture
 async def temporal(temporal_server: TemporalServer) -> Client:
     client = await Client.connect(temporal_server.address, data_converter=pydantic_data_converter)
-    await register_search_attributes(client)
+    assert await have_search_attributes(client)
     return client
 
 

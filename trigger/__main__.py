@@ -8,7 +8,8 @@ from prometheus_client import REGISTRY
 from dispatch.nudger import Nudger
 from kube.client import Kube
 from models.operators import OperatorRef
-from runtime.connect import connect
+from runtime.connect import Temporal
+from runtime.contacts import api_server, said
 from runtime.identity import wait_for_identity
 from runtime.pages import pages
 from runtime.process import leave, run
@@ -26,38 +27,42 @@ async def main(settings: TriggerSettings) -> None:
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    nudger: list[Nudger] = []
+    sdk = SdkTelemetry()
 
     async def deliver(ref: OperatorRef) -> None:
         deleting = watcher.deleting(ref)
+        limits, teardown = settings.limits(), settings.operand_teardown
+        nudger = Nudger(temporal.client, here.task_queue, here.cluster, limits, teardown, temporal.listed)
         if deleting is None:
-            await nudger[0].report_gone(ref)
+            await nudger.report_gone(ref)
         else:
-            await nudger[0].nudge(ref, deleting)
+            await nudger.nudge(ref, deleting)
 
-    nudges, sdk = Nudges(deliver), SdkTelemetry()
+    nudges = Nudges(deliver)
     watcher = Watcher(kube, nudges)
 
     REGISTRY.register(watcher.metrics())
 
     def ready() -> str:
-        away = "" if nudger else "waiting for Temporal"
-        return "; ".join(filter(None, (away, watcher.unsynced(), nudges.trouble)))
+        return said(*(each.trouble for each in contacts), watcher.unsynced(), nudges.trouble)
+
+    def alive() -> str:
+        return said(watcher.silent(), *(each.refused_for_long for each in contacts))
 
     try:
+        temporal = Temporal(sdk.runtime, settings)
+        contacts = [temporal.contact(), api_server(kube)]
         async with (
-            pages(settings.health_address, settings.metrics_address, watcher.silent, ready, sdk),
+            pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
             asyncio.TaskGroup() as tasks,
         ):
+            for each in contacts:
+                tasks.create_task(each.follow())
             tasks.create_task(watcher.run())  # what changes before Temporal is there is kept
             here = await wait_for_identity(kube, settings)
-            client = await connect(sdk.runtime, settings)
-            limits, teardown = settings.limits(), settings.operand_teardown
-            nudger.append(Nudger(client, here.task_queue, here.cluster, limits, teardown))
+            await temporal.connect()
             tasks.create_task(nudges.run())
             log.info("watching", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
-    except* SettingsError as group:
-        raise group.exceptions[0] from None
     finally:
         await kube.close()
 

@@ -6,16 +6,16 @@ from functools import partial
 
 import structlog
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.registry import all_activities
 from kube.client import Kube
 from operand.rendering import ChartRenderer
-from runtime.connect import connect
+from runtime.connect import Temporal
+from runtime.contacts import Contact, api_server, said
 from runtime.identity import wait_for_identity
 from runtime.pages import pages
+from runtime.polls import Polls
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
@@ -36,58 +36,51 @@ async def main(settings: WorkerSettings) -> None:
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    trouble, sdk = ["waiting for the API server and Temporal"], SdkTelemetry()
+    sdk = SdkTelemetry()
+    serving = asyncio.Event()
 
     def ready() -> str:
-        return "; ".join(trouble)
+        return said("" if serving.is_set() else "not serving yet", *(each.trouble for each in contacts))
+
+    def alive() -> str:
+        return said(*(each.refused_for_long for each in contacts))
 
     try:
-        async with pages(settings.health_address, settings.metrics_address, lambda: "", ready, sdk):
+        temporal = Temporal(sdk.runtime, settings)
+        contacts = [temporal.contact(), Contact("Temporal's answers to polls", Polls(sdk).ask), api_server(kube)]
+        async with (
+            pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
+            asyncio.TaskGroup() as tasks,
+        ):
+            for each in contacts:
+                tasks.create_task(each.follow())
             here = await wait_for_identity(kube, settings)
-            client = await connect(sdk.runtime, settings, partial(ensure_resync, settings, here))
-            async with build_worker(client, kube, renderer, here.task_queue, versioning(settings)):
-                trouble.clear()
+            await temporal.connect(partial(ensure_resync, settings, here))
+            async with build_worker(temporal.client, kube, renderer, here.task_queue, temporal.listed) as worker:
+                temporal.tell(partial(setattr, worker, "client"))
+                serving.set()
                 log.info("serving", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
                 await asyncio.Event().wait()
     finally:
         await kube.close()
 
 
-def build_worker(
-    client: Client,
-    kube: Kube,
-    renderer: ChartRenderer,
-    task_queue: str,
-    versioning: WorkerDeploymentConfig | None = None,
-) -> Worker:
+def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool = True) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, client, task_queue),
-        # Workflow code imports only what is deterministic; importing it anew for every run would only cost time.
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        activities=all_activities(kube, renderer, task_queue, listed),
+        # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
+        # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
+        workflow_runner=UnsandboxedWorkflowRunner(),
         # Cancellations travel with heartbeats: a deletion must not wait long for a chart apply to stop.
         max_heartbeat_throttle_interval=timedelta(milliseconds=500),
         default_heartbeat_throttle_interval=timedelta(milliseconds=500),
         # A run whose worker died is taken up by another one soon.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),
-        deployment_config=versioning,
-    )
-
-
-def versioning(settings: WorkerSettings) -> WorkerDeploymentConfig | None:
-    """Worker versioning, if a deployment name is set; docs/decisions/0004-worker-versioning.md has the reasons."""
-    if not settings.deployment_name:
-        return None
-    return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
-        use_worker_versioning=True,
-        default_versioning_behavior=VersioningBehavior.AUTO_UPGRADE,
     )
 
 

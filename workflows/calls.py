@@ -11,7 +11,7 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
-    from dispatch.search_attributes import STATE_ATTRIBUTE
+    from dispatch.search_attributes import NAME_ATTRIBUTE, STATE_ATTRIBUTE
     from models.conditions import MEANING
     from models.deprovision import DeletionRecord
     from models.mandate import Mandate
@@ -96,7 +96,8 @@ async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:
 async def set_status(mandate: Mandate, finding: Finding, deletion: DeletionRecord | None = None) -> None:
     """Write the CR's condition, and show its state where workflows are listed."""
     state = MEANING[finding.reason].state
-    workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
+    if workflow.info().typed_search_attributes.get(NAME_ATTRIBUTE):  # else the namespace knows none of them
+        workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
     await quick(StatusActivities.set_status, StatusInput(mandate=mandate, finding=finding, deletion=deletion))
 
 

@@ -86,7 +86,7 @@ def test_a_deletion_given_to_a_worker_of_another_cluster_is_refused_there_and_no
     fleet: list[Environment],
 ) -> None:
     """As if somebody had forced both onto one queue: an activity of the first cluster is run in the second one."""
-    first, second = fleet
+    _, second = fleet
     person = Person(second.cluster)
     wait_until(lambda: ready(person), "the second cluster's CR to be Ready")
     installed = person.managed_objects()

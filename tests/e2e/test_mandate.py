@@ -1,5 +1,6 @@
 """Deletions whose world changes meanwhile: nothing is destroyed that is not asked for, nothing abandoned untried."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 
@@ -58,7 +59,7 @@ async def test_a_deletion_whose_finalizer_is_removed_by_hand_ends_and_leaves_the
     ends = time.monotonic() + BUDGET + 5  # the old run would have gone soft by then
     while time.monotonic() < ends:
         assert scene.state() == "Ready" and scene.person.managed_objects() == installed
-        time.sleep(0.5)
+        await asyncio.sleep(0.5)
     assert any(each["name"] == "brand-new" for each in scene.sap.instances.values())
     assert scene.reported() == {}
     scene.sap.refused.clear()
@@ -80,7 +81,7 @@ async def test_a_quarter_of_a_minute_of_401_and_a_single_403_abandon_nothing(sce
         assert worker.process is not None
         worker.process.kill()
         worker.start()
-    time.sleep(8)
+    await asyncio.sleep(8)
     scene.environment.proxy.clear()
     scene.operand = scene.environment.start_operand()
     scene.gone()
@@ -100,7 +101,7 @@ async def test_a_budget_in_which_no_worker_ran_is_followed_by_a_real_try(scene: 
         worker.process.kill()
     assert scene.operand is not None
     scene.operand.kill()
-    time.sleep(BUDGET + 3)
+    await asyncio.sleep(BUDGET + 3)
     scene.sap.latency = 0.0
     scene.operand = scene.environment.start_operand()
     for worker in scene.environment.workers:
@@ -119,7 +120,7 @@ async def test_a_cluster_that_sleeps_through_the_deadline_abandons_nothing(scene
     scene.person.delete_operator("btpoperator")
     scene.until(lambda: scene.reason() == "HardDeleting", "hard delete to begin")
     scene.environment.cluster.stop_apiserver()
-    time.sleep(BUDGET + 5)
+    await asyncio.sleep(BUDGET + 5)
     scene.environment.cluster.start_apiserver()
     scene.operand = scene.environment.start_operand()
     scene.gone(seconds=120)
@@ -163,7 +164,7 @@ async def test_a_frozen_worker_that_thaws_writes_nothing_for_a_cr_that_is_gone(s
         scene.environment.proxy.writes.clear()
     finally:
         frozen.thaw()
-    time.sleep(8)
+    await asyncio.sleep(8)
     assert scene.state() == "Ready" and scene.person.managed_objects() == installed
     assert len(scene.sap.instances) == 1
     assert [write for write in scene.environment.proxy.writes if write.startswith("DELETE")] == []

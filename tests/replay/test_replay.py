@@ -7,8 +7,7 @@ import pytest
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from models.names import PROVISION_WORKFLOW
 from models.operator_input import OperatorInput
@@ -40,9 +39,7 @@ def replayer(*workflows: type) -> Replayer:
     return Replayer(
         workflows=workflows or WORKFLOWS,
         data_converter=pydantic_data_converter,
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        workflow_runner=UnsandboxedWorkflowRunner(),
     )
 
 

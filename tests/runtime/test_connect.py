@@ -6,7 +6,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from localcluster.temporal import TemporalServer
-from runtime.connect import connect
+from runtime.connect import Temporal
 from runtime.settings import WorkerSettings
 from runtime.telemetry import SdkTelemetry
 
@@ -23,7 +23,8 @@ async def test_what_temporal_refuses_while_it_starts_is_tried_again_and_told_onc
             raise RPCError("the history service is not there yet", RPCStatusCode.UNAVAILABLE, b"")
 
     with capture_logs() as lines:
-        client = await connect(SdkTelemetry().runtime, WorkerSettings(), prepare)
-    assert tries == ["default"] * 4 and client.namespace == "default"
+        connection = Temporal(SdkTelemetry().runtime, WorkerSettings())
+        await connection.connect(prepare)
+    assert tries == ["default"] * 4 and connection.client.namespace == "default" and connection.listed
     events = [line["event"] for line in lines]
     assert events.count("waiting for Temporal") == 1 and events[-1] == "connected to Temporal"

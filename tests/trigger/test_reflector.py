@@ -102,14 +102,70 @@ async def test_what_is_there_comes_first_and_then_every_change(kube: Kube, follo
     assert following.said == [("a", None, "1"), ("b", None, "1"), ("b", "1", "2"), ("b", "2", None)]
 
 
-async def test_a_watch_that_the_server_ends_goes_on_where_it_was_without_a_list(
+async def test_a_watch_that_the_server_ends_is_followed_by_a_list_that_brings_nothing_new(
     kube: Kube, follow: Follow, proxy: FaultProxy
 ) -> None:
     async with follow(watch_seconds=2) as following:
         await following.until(lambda: proxy.requests["WATCH"] >= 3)
+        assert following.reflector.synced
         await put(kube, "b", "1")
         await following.knows(a="1", b="1")
-    assert proxy.requests["GET"] == 1
+    assert proxy.requests["GET"] == proxy.requests["WATCH"]
+    assert following.said == [("a", None, "1"), ("b", None, "1")]
+
+
+@pytest.mark.parametrize(
+    ("fault", "options"),
+    [
+        pytest.param(Fault(watch=True, deaf=True), {"watch_seconds": 2}, id="told nothing, and ended in order"),
+        pytest.param(Fault(watch=True, silent=True), {"silence": 1.2}, id="half-open"),
+    ],
+)
+async def test_what_a_watch_does_not_tell_is_found_although_no_watch_ever_tells_anything(
+    kube: Kube, follow: Follow, proxy: FaultProxy, fault: Fault, options: dict[str, Any]
+) -> None:
+    proxy.add(fault)
+    with structlog.testing.capture_logs() as lines:
+        async with follow(**options) as following:
+            await following.until(lambda: proxy.watching)
+            await put(kube, "b", "1")
+            await kube.delete(CONFIG_MAPS, "a", NAMESPACE)
+            await following.knows(b="1")
+            assert following.reflector.synced and not following.reflector.trouble
+    assert lines == []  # nothing is wrong with a watch that has nothing to tell
+
+
+async def test_a_version_that_went_back_leads_to_a_list_at_once(kube: Kube, follow: Follow, proxy: FaultProxy) -> None:
+    fault = proxy.add(Fault(watch=True, rewind=True, times=1))
+    async with follow() as following:
+        await following.until(lambda: proxy.watching)
+        await put(kube, "b", "1")  # this is what the bookmark takes the place of
+        await following.knows(a="1", b="1")
+        await following.until(lambda: following.reflector.synced and proxy.watching)
+    assert fault.hits == 1 and proxy.requests["GET"] == 2
+
+
+async def test_only_the_servers_words_count_for_how_long_ago_it_said_something(
+    kube: Kube, follow: Follow, proxy: FaultProxy
+) -> None:
+    proxy.add(Fault(watch=True, silent=True))
+    async with follow() as following:
+        await following.until(lambda: following.reflector.synced)
+        listed = following.reflector.heard
+        await following.until(lambda: proxy.watching)
+        await asyncio.sleep(0.3)
+        assert following.reflector.heard == listed
+        proxy.clear()
+        proxy.hang_up()
+        await following.until(lambda: following.reflector.heard > listed)
+
+
+async def test_watches_that_began_together_do_not_end_together(follow: Follow, proxy: FaultProxy) -> None:
+    proxy.queries.clear()
+    async with follow(), follow(), follow() as last:
+        await last.until(lambda: proxy.watching == 3)
+    seconds = {int(query.partition("timeoutSeconds=")[2].partition("&")[0]) for query in proxy.queries}
+    assert len(seconds) > 1 and seconds <= set(range(232, 291))
 
 
 async def test_a_bookmark_moves_the_clock_of_the_last_word(kube: Kube, follow: Follow, proxy: FaultProxy) -> None:

@@ -14,6 +14,7 @@ from kubernetes.aio import client as aio_client
 from kube import reflector, transport
 from kube.answers import Object
 from kube.client import Kube
+from kube.credentials import access_with
 from kube.errors import KubeError
 from kube.reflector import Reflector, Source
 from kube.resources import BTP_OPERATORS, SECRETS
@@ -62,7 +63,7 @@ async def with_stranger(check: Callable[[Kube, Stranger], Awaitable[None]]) -> N
     await site.start()
     configuration = aio_client.Configuration()
     configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    kube = Kube(Transport(configuration))
+    kube = Kube(Transport(access_with(configuration)))
     try:
         await check(kube, stranger)
     finally:

@@ -3,12 +3,10 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from temporalio.common import VersioningBehavior
 
 from localcluster.controlplane import CHECKOUT
 from models.durations import parse_duration, show_duration
 from runtime.settings import SettingsError, TriggerSettings, WorkerSettings, read_settings
-from worker.__main__ import versioning
 
 
 @pytest.mark.parametrize(
@@ -36,7 +34,6 @@ def test_a_shown_duration_reads_back(seconds: int) -> None:
         ("BTP_OPERAND_TEARDOWN", "never", "BTP_OPERAND_TEARDOWN: Input should be 'first', 'last' or 'auto'"),
         ("BTP_HEALTH_ADDRESS", "8081", "BTP_HEALTH_ADDRESS: '8081' is not an address such as :8080"),
         ("BTP_DELETE_REQUEST_TIMEOUT", "5s", "BTP_DELETE_REQUEST_TIMEOUT: shorter than 10s: it would be over before"),
-        ("BTP_BUILD_ID", "v1", "BTP_DEPLOYMENT_NAME and BTP_BUILD_ID are set together or not at all"),
         ("BTP_LOG_LEVEL", "loud", "BTP_LOG_LEVEL: Input should be 'debug', 'info', 'warning' or 'error'"),
     ],
 )
@@ -61,13 +58,16 @@ def test_the_page_on_configuration_names_every_setting_with_its_default(kind: ty
         assert shown in row and str(field.description) in row
 
 
-def test_worker_versioning_is_off_unless_named_and_lets_running_workflows_upgrade(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("kind", "metrics", "health"), [(WorkerSettings, 8080, 8081), (TriggerSettings, 8082, 8083)])
+def test_pages_are_for_this_machine_unless_it_is_a_pod_or_somebody_says_more(
+    monkeypatch: pytest.MonkeyPatch, kind: type[WorkerSettings], metrics: int, health: int
 ) -> None:
-    assert versioning(read_settings(WorkerSettings)) is None
-    monkeypatch.setenv("BTP_DEPLOYMENT_NAME", "btp-manager")
-    monkeypatch.setenv("BTP_BUILD_ID", "v2")
-    config = versioning(read_settings(WorkerSettings))
-    assert config is not None and config.use_worker_versioning
-    assert config.version.to_canonical_string() == "btp-manager.v2"
-    assert config.default_versioning_behavior is VersioningBehavior.AUTO_UPGRADE
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    here = read_settings(kind)
+    assert (here.metrics_address, here.health_address) == (f"127.0.0.1:{metrics}", f"127.0.0.1:{health}")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
+    monkeypatch.setenv("BTP_METRICS_ADDRESS", "127.0.0.1:9")
+    pod = read_settings(kind)
+    assert (pod.metrics_address, pod.health_address) == ("127.0.0.1:9", f":{health}")
+    monkeypatch.setenv("BTP_HEALTH_ADDRESS", "")
+    assert read_settings(kind).health_address == ""

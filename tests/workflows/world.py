@@ -11,8 +11,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from models.conditions import Reason
 from models.deprovision import (
@@ -250,9 +249,7 @@ async def serving(client: Client, world: World) -> AsyncIterator[str]:
         task_queue=task_queue,
         workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow],
         activities=world.activities(),
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
     ):
