@@ -10,7 +10,13 @@ from typing import Any, Final
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS
 from models.deprovision import MAX_NAMED, AbandonedObject
-from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from models.names import (
+    ABANDONED_CONFIGMAP,
+    ABANDONED_COUNT_ANNOTATION,
+    ABANDONED_REPORT,
+    KYMA_NAMESPACE,
+    REPORT_LABEL,
+)
 from models.operators import OperatorRef
 
 PART_SIZE: Final = 700_000
@@ -70,7 +76,12 @@ class AbandonedReport:
                 {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
-                    "metadata": {"name": _name(number), "namespace": KYMA_NAMESPACE},
+                    "metadata": {
+                        "name": _name(number),
+                        "namespace": KYMA_NAMESPACE,
+                        "labels": {REPORT_LABEL: ABANDONED_REPORT},
+                        "annotations": {ABANDONED_COUNT_ANNOTATION: str(text.count("\n") + 1)},
+                    },
                     "data": {"note": NOTE, "because": self._because, "total": str(len(self._lines)), KEY: text},
                 },
             )

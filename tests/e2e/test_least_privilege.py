@@ -3,20 +3,22 @@
 The API server's own audit log says what was asked for; the installed roles say what was allowed.
 """
 
+import contextlib
 import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from localcluster.environment import RELEASE, Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from tests.e2e.deletion import Scene
-from tests.unit.test_monitoring import EXPRESSIONS, metrics
+from tests.unit.test_monitoring import ALERT_EXPRESSIONS, EXPRESSIONS, metrics
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 POLICY = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
@@ -203,14 +205,62 @@ def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene
         assert not [right for right in secrets if right[2] in ("list", "watch", "deletecollection") and not right[3]]
 
 
-def test_every_metric_of_the_alerts_and_the_dashboard_is_exported(scene: Scene) -> None:
-    scene.person.create_operator("watched")
-    scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
-    exported = ""
+RESYNC = "btp_resync_last_success_timestamp_seconds"
+VALUES = {
+    # What each metric of an alert shows in this story: one CR is Ready, one spare, a soft delete left a report, an
+    # object was looked for that is not there, an unknown workflow was started, and Temporal was away for a while.
+    "btp_operator_state": r'{name="watched",namespace="kyma-system",reason="ReconcileSucceeded",state="Ready"} 1.0',
+    "btp_abandoned_objects": r" 1.0",
+    "btp_watch_last_event_age_seconds": r'{kind="Secret"} \d',
+    "btp_trigger_nudges_total": r'{result="failed"} 0.0',
+    "btp_kube_requests_total": r'{code="404",kind="\w+",verb="get"} [1-9]',
+    "temporal_num_pollers": r'{[^}]*poller_type="workflow_task"[^}]*} [1-9]',
+    "temporal_long_request_latency_count": r'{[^}]*operation="PollWorkflowTaskQueue"[^}]*} [1-9]',
+    "temporal_workflow_task_execution_failed": r'{[^}]*workflow_type="NoSuchWorkflow"[^}]*} [1-9]',
+    "temporal_long_request_failure": r'{[^}]*operation="PollWorkflowTaskQueue",[^}]*} [1-9]',
+}
+
+
+def exported(scene: Scene) -> str:
+    """All that Prometheus reads of worker and trigger."""
+    pages = []
     for manager in scene.environment.workers + scene.environment.triggers:
         with urllib.request.urlopen(f"http://127.0.0.1:{manager.metrics}/metrics", timeout=10) as answer:
-            exported += answer.read().decode()
-    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)}
-    assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", exported, re.MULTILINE)) == []
-    assert "btp_reconcile_total{" in exported and 'outcome="deprovision_soft"' in exported
-    assert "temporal_workflow_completed" in exported
+            pages.append(answer.read().decode())
+    return "".join(pages)
+
+
+async def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(scene: Scene) -> None:
+    scene.person.create_operator("watched")
+    scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
+    scene.person.create_operator("spare")
+    scene.until(lambda: scene.state("spare") == "Error", "the second CR to be spare")
+    client = await Client.connect(scene.environment.temporal.address)
+    unknown = await client.start_workflow("NoSuchWorkflow", id="unknown", task_queue="btp-manager")
+    try:
+        assert set(VALUES) | {RESYNC} == {name for expression in ALERT_EXPRESSIONS for name in metrics(expression)}
+
+        def missing(names: Iterable[str]) -> list[str]:
+            page = exported(scene)
+            return [name for name in names if not re.search(rf"^{name}{VALUES[name]}", page, re.MULTILINE)]
+
+        while_away = "temporal_long_request_failure"
+        with contextlib.suppress(AssertionError):
+            scene.until(lambda: not missing(set(VALUES) - {while_away}), "every metric", 15)
+        assert missing(set(VALUES) - {while_away}) == []
+        assert 'reason="OlderCRExists",state="Error"} 1.0' in exported(scene)
+    finally:
+        await unknown.terminate()
+    scene.environment.temporal.stop()
+    try:
+        scene.until(lambda: not missing([while_away]), "polls to fail")
+    finally:
+        scene.environment.temporal.start()
+
+
+def test_every_metric_of_the_dashboard_is_exported(scene: Scene) -> None:
+    page = exported(scene)
+    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)} - {RESYNC}
+    assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", page, re.MULTILINE)) == []
+    assert "btp_reconcile_total{" in page and 'outcome="deprovision_soft"' in page
+    assert "temporal_workflow_completed" in page

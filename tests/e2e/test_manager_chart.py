@@ -132,6 +132,27 @@ def test_temporal_is_reached_with_mutual_tls_and_an_api_key_from_secrets() -> No
         assert "tls" in [volume.get("secret", {}).get("secretName") for volume in volumes]
 
 
+def test_prometheus_finds_the_pods_and_the_rules_and_a_person_the_page() -> None:
+    runbooks = "https://docs.example/alerts.md"
+    objects = template(
+        f'monitoring={{"enabled":true,"labels":{{"release":"p"}},"interval":"30s","runbooks":"{runbooks}"}}'
+    )
+    rules = only(objects, "PrometheusRule", RELEASE)
+    assert rules["metadata"]["labels"]["release"] == "p"
+    (group,) = rules["spec"]["groups"]
+    assert len(group["rules"]) > 10
+    for rule in group["rules"]:
+        assert rule["annotations"].pop("runbook_url") == f"{runbooks}#{rule['alert'].lower()}"
+    assert [group] == yaml.safe_load(Path(CHART, "files", "alerts.yaml").read_text())["groups"]
+    for process in ("worker", "trigger"):
+        monitor = only(objects, "PodMonitor", f"{RELEASE}-{process}")
+        assert monitor["metadata"]["labels"]["release"] == "p"
+        (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+        # The rules are written for these labels.
+        assert endpoint["honorLabels"] and endpoint["interval"] == "30s"
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "btp-manager"}]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
