@@ -80,20 +80,49 @@ def asked_one_by_one(scene: Scene, resource: str) -> bool:
 
 
 def left_by_another_installation(scene: Scene) -> None:
-    """What a manager with all rights, or an earlier one, made for the operand before it was deployed by this chart."""
-    path = f"{RBAC}/clusterroles/sap-btp-operator-manager-role?fieldManager=btp-manager"
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
-    labels = {"app.kubernetes.io/managed-by": "btp-manager"}
-    meta = {"name": "sap-btp-operator-manager-role", "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**role, "metadata": meta}, APPLY)
-    path = f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles/sap-btp-operator-leader-election-role?fieldManager=btp-manager"
-    meta = {"name": "sap-btp-operator-leader-election-role", "namespace": KYMA_NAMESPACE, "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**role, "kind": "Role", "metadata": meta}, APPLY)
-    name = "kyma-project.io--btp-operator-allow-to-webhook"
-    path = f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies/{name}?fieldManager=btp-manager"
-    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
-    meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**policy, "metadata": meta}, APPLY)
+    """What a manager with all rights, or an early release of the Go manager, made for the operand."""
+    rbac = "rbac.authorization.k8s.io/v1"
+    role = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
+    for path, kind, names, fields in (
+        (
+            f"{RBAC}/clusterroles",
+            "ClusterRole",
+            ("sap-btp-operator-manager-role", "sap-btp-operator-proxy-role", "sap-btp-operator-metrics-reader"),
+            {"rules": []},
+        ),
+        (
+            f"{RBAC}/clusterrolebindings",
+            "ClusterRoleBinding",
+            ("sap-btp-operator-manager-rolebinding", "sap-btp-operator-proxy-rolebinding"),
+            role,
+        ),
+        (
+            f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles",
+            "Role",
+            ("sap-btp-operator-leader-election-role",),
+            {"rules": []},
+        ),
+        (
+            f"{RBAC}/namespaces/{KYMA_NAMESPACE}/rolebindings",
+            "RoleBinding",
+            ("sap-btp-operator-leader-election-rolebinding",),
+            role,
+        ),
+        (
+            f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies",
+            "NetworkPolicy",
+            ("kyma-project.io--btp-operator-allow-to-webhook",),
+            {"spec": {"podSelector": {}}},
+        ),
+    ):
+        for name in names:
+            obj = {
+                "apiVersion": "networking.k8s.io/v1" if kind == "NetworkPolicy" else rbac,
+                "kind": kind,
+                "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "btp-manager"}},
+                **fields,
+            }
+            scene.environment.cluster.request("PATCH", f"{path}/{name}?fieldManager=btp-manager", obj, APPLY)
 
 
 def keep_a_binding(scene: Scene) -> None:
@@ -163,9 +192,6 @@ def used(requests: list[dict[str, Any]]) -> set[Right]:
         verbs = {request["verb"], *(["create"] if code == 201 else [])}
         for verb in verbs:
             rights |= {(ref.get("apiGroup", ""), resource, verb, name) for name in ("", ref.get("name", ""))}
-        if ref["resource"] in ("clusterrolebindings", "rolebindings") and code == 201:
-            role = f"{RELEASE}-operand" + ("" if ref["resource"].startswith("cluster") else "-leader-election")
-            rights.add(("rbac.authorization.k8s.io", "clusterroles", "bind", role))
     return rights
 
 
@@ -191,11 +217,8 @@ def test_no_right_is_granted_that_is_never_used(scene: Scene, process: str) -> N
 def test_no_right_is_a_wildcard_or_lets_rights_grow(scene: Scene, process: str) -> None:
     rights = granted(scene, process)
     assert not [right for right in rights if "*" in "".join(right)]
-    assert not [right for right in rights if right[2] in ("escalate", "impersonate")]
-    assert {right[3] for right in rights if right[2] == "bind"} <= {
-        f"{RELEASE}-operand",
-        f"{RELEASE}-operand-leader-election",
-    }
+    assert not [right for right in rights if right[2] in ("escalate", "impersonate", "bind")]
+    assert {right[2] for right in rights if right[0] == "rbac.authorization.k8s.io"} <= {"list", "watch", "delete"}
 
 
 def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene: Scene) -> None:

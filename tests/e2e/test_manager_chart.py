@@ -89,7 +89,7 @@ async def test_a_removed_operand_leaves_the_manager_where_it_is(
 ) -> None:
     helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=1,trigger.replicas=1")
     try:
-        renderer = ChartRenderer(OPERAND_CHART, cluster_role=f"{RELEASE}-operand")
+        renderer = ChartRenderer(OPERAND_CHART, rbac=False)
         await ActivityEnvironment().run(ChartActivities(kube, renderer).apply_chart, ChartInput(ref=ref))
         await ActivityEnvironment().run(TeardownActivities(kube).remove_resources, TeardownInput(ref=ref))
         assert person.managed_objects() == []
@@ -97,7 +97,12 @@ async def test_a_removed_operand_leaves_the_manager_where_it_is(
         assert left["info"]["status"] == "deployed"
         for path in (f"{DEPLOYMENTS}/{RELEASE}-worker", f"{NAMESPACE}/serviceaccounts/{RELEASE}-worker"):
             assert person.get(path)
-        assert person.get(f"/apis/rbac.authorization.k8s.io/v1/clusterroles/{RELEASE}-operand")
+        # Neither a removal of the operand nor one of the manager takes its rights away, and Helm takes them over again.
+        kept = f"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{RELEASE}-operand"
+        before = person.get(kept)
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+        helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+        assert before and (person.get(kept) or {})["metadata"]["uid"] == before["metadata"]["uid"]
     finally:
         helm(control_plane, "uninstall", RELEASE, "--wait")
 
@@ -111,10 +116,25 @@ def environment_of(deployment: dict[str, Any]) -> list[dict[str, Any]]:
 async def test_the_operands_rights_are_those_that_its_own_chart_asks_for() -> None:
     values: dict[str, Any] = {"cluster": {"id": "c"}, "manager": {"secret": {"data": {}}, "webhook": {"caBundle": ""}}}
     theirs, ours = await ChartRenderer(OPERAND_CHART).render(values), template()
-    own = only(theirs, "ClusterRole", "sap-btp-operator-manager-role")
-    assert only(ours, "ClusterRole", f"{RELEASE}-operand")["rules"] == own["rules"]
-    own = only(theirs, "Role", "sap-btp-operator-leader-election-role")
-    assert only(ours, "ClusterRole", f"{RELEASE}-operand-leader-election")["rules"] == own["rules"]
+    for kind, name, their_name in (
+        ("ClusterRole", f"{RELEASE}-operand", "sap-btp-operator-manager-role"),
+        ("Role", f"{RELEASE}-operand-leader-election", "sap-btp-operator-leader-election-role"),
+    ):
+        role, their_role = only(ours, kind, name), only(theirs, kind, their_name)
+        assert role["rules"] == their_role["rules"]
+        binding = only(ours, f"{kind}Binding", name)
+        their_binding = only(theirs, f"{kind}Binding", f"{their_name}binding".replace("-role-", "-role"))
+        assert binding["subjects"] == their_binding["subjects"]
+        assert (binding["roleRef"]["name"], their_binding["roleRef"]["name"]) == (name, their_name)
+        # An operand that runs keeps its rights when this chart goes.
+        assert {obj["metadata"]["annotations"]["helm.sh/resource-policy"] for obj in (role, binding)} == {"keep"}
+    without = await ChartRenderer(OPERAND_CHART, rbac=False).render(values)
+    assert {obj["kind"] for obj in theirs} - {obj["kind"] for obj in without} == {
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "Role",
+        "RoleBinding",
+    }
 
 
 def test_temporal_is_reached_with_mutual_tls_and_an_api_key_from_secrets() -> None:

@@ -1,14 +1,29 @@
+{{- define "manager.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What every object's name begins with. 40 characters leave room for what follows. */}}
+{{- define "manager.fullname" -}}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "manager.name" .) .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name (include "manager.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
 {{- define "manager.labels" -}}
-app.kubernetes.io/name: btp-manager
+app.kubernetes.io/name: {{ include "manager.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Takes the root context and the process's name. */}}
 {{- define "manager.selector" -}}
-app.kubernetes.io/name: btp-manager
+app.kubernetes.io/name: {{ include "manager.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .process }}
 {{- end }}
@@ -62,8 +77,8 @@ app.kubernetes.io/component: {{ .process }}
   value: ":8081"
 - name: BTP_LOG_FORMAT
   value: json
-- name: BTP_OPERAND_CLUSTER_ROLE
-  value: {{ .Release.Name }}-operand
+- name: BTP_OPERAND_RBAC
+  value: "false"
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
