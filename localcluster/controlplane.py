@@ -98,8 +98,8 @@ class ControlPlane(Started):
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         answer = self.request("POST", path, {"spec": {"expirationSeconds": 7200}})
         self._tokens[name] = answer["status"]["token"]
-        for path in self.folder.glob(f"{name}*.kubeconfig"):
-            path.unlink()  # of an account of that name that was made before
+        for earlier in self.folder.glob(f"{name}*.kubeconfig"):
+            earlier.unlink()  # of an account of that name that was made before
         return self.kubeconfig(name, via)
 
     @property

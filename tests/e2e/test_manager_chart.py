@@ -107,6 +107,49 @@ async def test_a_removed_operand_leaves_the_manager_where_it_is(
         helm(control_plane, "uninstall", RELEASE, "--wait")
 
 
+async def test_teams_see_and_edit_their_service_objects_and_make_no_btpoperator(
+    control_plane: ControlPlane, person: Person, eventually: Eventually
+) -> None:
+    services, operators = "services.cloud.sap.com", "operator.kyma-project.io"
+
+    def may(user: str, verb: str, group: str, resource: str, namespace: str = "team-a") -> bool:
+        resource, _, subresource = resource.partition("/")
+        attributes = {"group": group, "resource": resource, "subresource": subresource, "verb": verb}
+        review = {"spec": {"user": user, "resourceAttributes": {**attributes, "namespace": namespace}}}
+        answer = control_plane.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
+    person.ensure_namespace("team-a")
+    bindings = "/apis/rbac.authorization.k8s.io/v1/namespaces/team-a/rolebindings"
+    for role in ("view", "edit", "admin"):
+        reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role}
+        subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": role}
+        body = {"metadata": {"name": role}, "roleRef": reference, "subjects": [subject]}
+        control_plane.request("POST", bindings, body)
+    assert not may("edit", "create", services, "serviceinstances")
+    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    try:
+        for resource in ("serviceinstances", "servicebindings"):
+
+            async def granted(resource: str = resource) -> bool:  # roles are aggregated by a controller
+                return may("admin", "create", services, resource) and may("view", "list", services, resource)
+
+            await eventually(granted)
+            assert all(may("edit", verb, services, resource) for verb in ("get", "watch", "create", "update", "delete"))
+            assert not may("view", "create", services, resource)
+            assert not may("edit", "list", services, resource, "team-b")
+            assert not may("admin", "update", services, f"{resource}/status")
+        for user in ("view", "edit", "admin"):
+            assert may(user, "get", operators, "btpoperators")
+            assert not [
+                verb for verb in ("create", "update", "patch", "delete") if may(user, verb, operators, "btpoperators")
+            ]
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+        for role in ("view", "edit", "admin"):
+            person.delete(f"{bindings}/{role}")
+
+
 def environment_of(deployment: dict[str, Any]) -> list[dict[str, Any]]:
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     variables: list[dict[str, Any]] = container["env"]
