@@ -15,6 +15,7 @@ from models.names import (
     MANAGED_SECRETS,
     MANAGED_SELECTOR,
     REPORT_LABEL,
+    WEBHOOK_CERT_SECRET,
 )
 from models.operators import Operator, OperatorRef, responsible
 from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest, ReportDigest
@@ -32,8 +33,10 @@ def sources() -> list[Source]:
         Source(NAMESPACES, PresenceDigest.of, fields=f"metadata.name={KYMA_NAMESPACE}"),
         Source(PRIORITY_CLASSES, PresenceDigest.of),
     ]
-    # Secrets are followed one by one: a list of a namespace's Secrets would be a right to read them all.
-    secrets = [_secret(name, ChartDigest.of) for name in MANAGED_SECRETS]
+    # Secrets are followed one by one: a list of a namespace's Secrets would be a right to read them all. Kubernetes
+    # cannot grant metadata only, and the one with a private key is none of the trigger's business: pods that run keep
+    # what they mounted, one that cannot mount it makes the Deployment unavailable, and the rest the resync finds.
+    secrets = [_secret(name, ChartDigest.of) for name in MANAGED_SECRETS if name != WEBHOOK_CERT_SECRET]
     chart = [
         Source(
             kind,

@@ -3,6 +3,7 @@
 The API server's own audit log says what was asked for; the installed roles say what was allowed.
 """
 
+import base64
 import contextlib
 import json
 import re
@@ -228,6 +229,16 @@ def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene
         assert not [right for right in secrets if right[2] in ("list", "watch", "deletecollection") and not right[3]]
 
 
+def test_the_trigger_may_read_no_private_key(scene: Scene) -> None:
+    scene.person.create_operator("watched")
+    scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
+    names = {right[3] for right in granted(scene, "trigger") if right[1] == "secrets"}
+    found = {name: scene.secret(KYMA_NAMESPACE, name) for name in names}
+    assert set(found) == {"sap-btp-manager", "sap-btp-service-operator", "ca-server-cert"} and all(found.values())
+    values = [value for secret in found.values() if secret for value in secret["data"].values()]
+    assert not [value for value in values if b"PRIVATE KEY" in base64.b64decode(value)]
+
+
 RESYNC = "btp_resync_last_success_timestamp_seconds"
 VALUES = {
     # What each metric of an alert shows in this story: one CR is Ready, one spare, a soft delete left a report, an
@@ -254,7 +265,6 @@ def exported(scene: Scene) -> str:
 
 
 async def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(scene: Scene) -> None:
-    scene.person.create_operator("watched")
     scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
     scene.person.create_operator("spare")
     scene.until(lambda: scene.state("spare") == "Error", "the second CR to be spare")
