@@ -13,15 +13,16 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.chart import ChartActivities
-from activities.render import ChartRenderer
 from activities.teardown import TeardownActivities
 from kube.client import Kube
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from localcluster.environment import CHART, RELEASE, helm
+from models.deprovision import TeardownInput
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
 from models.operators import OperatorRef
-from models.workflow_io import ChartInput, TeardownInput
+from models.provision import ChartInput
+from operand.rendering import ChartRenderer
 from tests.conftest import CHART as OPERAND_CHART
 from tests.conftest import Eventually
 
