@@ -1,10 +1,12 @@
 """chart/btp-manager as a platform team uses it: linted, installed, upgraded and uninstalled by real Helm."""
 
+import asyncio
 import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 import yaml
@@ -148,6 +150,30 @@ async def test_teams_see_and_edit_their_service_objects_and_make_no_btpoperator(
         helm(control_plane, "uninstall", RELEASE, "--wait")
         for role in ("view", "edit", "admin"):
             person.delete(f"{bindings}/{role}")
+
+
+async def test_btpoperators_are_made_only_where_the_administrator_says(
+    control_plane: ControlPlane, person: Person, eventually: Eventually
+) -> None:
+    def refused(namespace: str) -> bool:
+        body = {"apiVersion": "operator.kyma-project.io/v1alpha1", "kind": "BtpOperator", "metadata": {"name": "any"}}
+        path = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{namespace}/btpoperators?dryRun=All"
+        try:
+            control_plane.request("POST", path, body)
+        except HTTPError as error:
+            assert error.code == 403
+            return True
+        return False
+
+    person.ensure_namespace("team-a")
+    none = ("worker.replicas=0", "trigger.replicas=0", f"admissionPolicy.operatorNamespaces={{{KYMA_NAMESPACE}}}")
+    helm(control_plane, "install", RELEASE, CHART, "--set", ",".join(none))
+    try:
+        await eventually(lambda: asyncio.to_thread(refused, "team-a"))
+        assert not refused(KYMA_NAMESPACE)
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+    await eventually(lambda: asyncio.to_thread(lambda: not refused("team-a")))
 
 
 def environment_of(deployment: dict[str, Any]) -> list[dict[str, Any]]:
