@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from activities.teardown import TeardownActivities
 from kube.client import Kube
 from localcluster.binaries import binary
 from localcluster.client import Client as Person
-from localcluster.controlplane import ControlPlane
+from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import CHART, RELEASE, helm
 from models.deprovision import TeardownInput
 from models.names import KYMA_NAMESPACE
@@ -32,10 +34,10 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-def template(*values: str) -> list[dict[str, Any]]:
+def template(*values: str, release: str = RELEASE) -> list[dict[str, Any]]:
     """What the chart renders with these values."""
     flags = [part for value in values for part in ("--set-json", value)]
-    command = [str(binary("helm")), "template", RELEASE, str(CHART), "--namespace", KYMA_NAMESPACE, *flags]
+    command = [str(binary("helm")), "template", release, str(CHART), "--namespace", KYMA_NAMESPACE, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise ValueError(done.stderr)
@@ -71,6 +73,7 @@ async def test_it_is_installed_upgraded_and_uninstalled(
 
     notes = helm(control_plane, "install", RELEASE, CHART)
     assert "2 workers and 2 triggers" in notes and "delete every BtpOperator" in notes
+    assert "WARNING: Temporal is reached without TLS" in notes and "no ValidatingAdmissionPolicies" not in notes
     try:
         await eventually(all_available)
         # Nothing that belongs to the manager is taken for the operand's.
@@ -249,6 +252,12 @@ def test_prometheus_finds_the_pods_and_the_rules_and_a_person_the_page() -> None
         "worker.replicas=-1",
         'image.digest="latest"',
         'settings={"PATH":"x"}',
+        'settings={"BTP_HARD_DELETE_TIMOUT":"1h"}',
+        'settings={"BTP_READY_TIMEOUT":"soon"}',
+        'settings={"BTP_OPERAND_TEARDOWN":"never"}',
+        'settings={"BTP_TASK_QUEUE":"another"}',
+        'settings={"BTP_PAYLOAD_KEY":"in the clear"}',
+        'networkPolicy.temporal.ports=["http"]',
         'credentialsNamespaces=["Not A Name"]',
         "unknown=1",
     ],
@@ -256,6 +265,126 @@ def test_prometheus_finds_the_pods_and_the_rules_and_a_person_the_page() -> None
 def test_values_that_cannot_work_are_refused(wrong: str) -> None:
     with pytest.raises(ValueError, match="values don't meet the specifications of the schema"):
         template(wrong)
+
+
+def test_names_follow_the_release_unless_they_are_given() -> None:
+    def names(release: str, *values: str) -> set[str]:
+        return {obj["metadata"]["name"] for obj in template(*values, release=release) if obj["kind"] == "Deployment"}
+
+    assert names(RELEASE) == {"btp-manager-worker", "btp-manager-trigger"}
+    assert names("x") == {"x-btp-manager-worker", "x-btp-manager-trigger"}
+    assert names("x", 'nameOverride="m"') == {"x-m-worker", "x-m-trigger"}
+    assert names("x", 'fullnameOverride="whole"') == {"whole-worker", "whole-trigger"}
+    longest = template(release="r" * 53)
+    assert max(len(obj["metadata"]["name"]) for obj in longest) <= 63
+
+
+def test_every_pod_has_what_is_added_to_them() -> None:
+    objects = template(
+        'extraEnv=[{"name":"HTTPS_PROXY","value":"http://proxy"}]',
+        'extraVolumes=[{"name":"ca","configMap":{"name":"ca"}}]',
+        'extraVolumeMounts=[{"name":"ca","mountPath":"/ca"}]',
+        'affinity={"nodeAffinity":{}}',
+        'topologySpreadConstraints=[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"}]',
+        'commonLabels={"cost":"1"}',
+        'serviceAccount.annotations={"role":"r"}',
+    )
+    assert all(obj["metadata"]["labels"]["cost"] == "1" for obj in objects if obj["kind"] != "Pod")
+    for process in ("worker", "trigger"):
+        assert only(objects, "ServiceAccount", f"{RELEASE}-{process}")["metadata"]["annotations"] == {"role": "r"}
+        spread = pod_spec(only(objects, "Deployment", f"{RELEASE}-{process}"))["topologySpreadConstraints"]
+        labels = spread[0]["labelSelector"]["matchLabels"]
+        assert spread[0]["topologyKey"] == "zone" and labels["app.kubernetes.io/component"] == process
+        budget = only(objects, "PodDisruptionBudget", f"{RELEASE}-{process}")
+        assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+    pods = [pod_spec(obj) for obj in objects if obj["kind"] in ("Deployment", "Pod", "Job")]
+    assert len(pods) == 4
+    for pod in pods:
+        (container,) = pod["containers"]
+        assert {"name": "HTTPS_PROXY", "value": "http://proxy"} in container["env"]
+        assert {"name": "ca", "mountPath": "/ca"} in container["volumeMounts"]
+        assert {"name": "ca", "configMap": {"name": "ca"}} in pod["volumes"] and pod["affinity"] == {"nodeAffinity": {}}
+        assert container["securityContext"]["readOnlyRootFilesystem"] and pod["securityContext"]["runAsNonRoot"]
+
+
+def test_network_policies_follow_the_address_and_name_the_peers_that_are_given() -> None:
+    def egress(*values: str) -> dict[int, Any]:
+        policy = only(template(*values), "NetworkPolicy", f"{RELEASE}-worker")["spec"]
+        return {each["port"]: rule.get("to") for rule in policy["egress"] for each in rule["ports"]}
+
+    cloud = 'temporal={"address":"ns.tmprl.cloud:17233","namespace":"n"}'
+    assert set(egress(cloud)) == {53, 8053, 443, 6443, 17233} and set(egress(cloud).values()) == {None}
+    api: list[dict[str, Any]]
+    pods: list[dict[str, Any]]
+    api, pods = [{"ipBlock": {"cidr": "10.0.0.1/32"}}], [{"podSelector": {}}]
+    given = egress(
+        cloud,
+        f'networkPolicy.apiServer={{"ports":[8443],"to":{json.dumps(api)}}}',
+        f'networkPolicy.temporal={{"ports":[7233],"to":{json.dumps(pods)}}}',
+        f"networkPolicy.dns.to={json.dumps(pods)}",
+    )
+    assert given == {53: pods, 8053: pods, 8443: api, 7233: pods}
+    policy = only(template(f"networkPolicy.metricsFrom={json.dumps(pods)}"), "NetworkPolicy", f"{RELEASE}-trigger")
+    assert {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]} == {
+        "health": None,
+        "metrics": pods,
+    }
+    assert not [obj for obj in template("networkPolicy.enabled=false") if obj["kind"] == "NetworkPolicy"]
+
+
+async def test_it_brings_what_kyma_brings_where_it_is_asked_to(control_plane: ControlPlane, person: Person) -> None:
+    path = "/apis/scheduling.k8s.io/v1/priorityclasses/kyma-system"
+    person.delete(path)
+    none = "worker.replicas=0,trigger.replicas=0"
+    helm(control_plane, "install", RELEASE, CHART, "--set", f"{none},prerequisites.priorityClass=true")
+    assert person.get(path)
+    helm(control_plane, "uninstall", RELEASE, "--wait")
+    assert person.get(path)
+    assert only(template("prerequisites.namespace=true"), "Namespace", KYMA_NAMESPACE)["metadata"]["annotations"] == {
+        "helm.sh/resource-policy": "keep"
+    }
+
+
+async def test_helm_runs_the_doctor_as_a_test_and_asks_before_it_uninstalls(
+    control_plane: ControlPlane, person: Person
+) -> None:
+    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    assert "Succeeded" in helm(control_plane, "test", RELEASE)
+    helm(control_plane, "uninstall", RELEASE, "--wait")  # its Job runs, and ends well here
+    objects = template()
+    doctor = only(objects, "Pod", f"{RELEASE}-doctor")
+    guard = only(objects, "Job", f"{RELEASE}-in-use")
+    assert guard["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete" and guard["spec"]["backoffLimit"] == 0
+    assert pod_spec(doctor)["containers"][0]["command"] == ["python", "-m", "btpctl", "doctor"]
+    assert pod_spec(guard)["containers"][0]["command"] == ["python", "-m", "btpctl", "in-use"]
+    assert not [obj for obj in template("uninstallGuard=false") if obj["kind"] == "Job"]
+
+
+async def test_the_guard_ends_with_an_error_that_names_each_btpoperator_with_the_rights_of_the_worker(
+    control_plane: ControlPlane, person: Person
+) -> None:
+    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    try:
+        account = control_plane.service_account(KYMA_NAMESPACE, f"{RELEASE}-worker")
+
+        def guard() -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "btpctl", "in-use"]
+            environment = {**os.environ, "KUBECONFIG": str(account), "PYTHONPATH": str(CHECKOUT)}
+            return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+        done = await asyncio.to_thread(guard)
+        assert (done.returncode, done.stdout) == (0, "no BtpOperator exists\n")
+        person.create_operator("still-there")
+        done = await asyncio.to_thread(guard)
+        assert done.returncode == 1 and f"BtpOperator {KYMA_NAMESPACE}/still-there exists" in done.stdout
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+
+
+def pod_spec(obj: dict[str, Any]) -> dict[str, Any]:
+    """The specification of the pods that an object makes, or of itself."""
+    spec: dict[str, Any] = obj["spec"]["template"]["spec"] if "template" in obj["spec"] else obj["spec"]
+    return spec
 
 
 def test_helm_lint_finds_nothing_to_complain_about() -> None:
