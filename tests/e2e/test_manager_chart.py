@@ -314,9 +314,8 @@ def test_network_policies_follow_the_address_and_name_the_peers_that_are_given()
 
     cloud = 'temporal={"address":"ns.tmprl.cloud:17233","namespace":"n"}'
     assert set(egress(cloud)) == {53, 8053, 443, 6443, 17233} and set(egress(cloud).values()) == {None}
-    api: list[dict[str, Any]]
-    pods: list[dict[str, Any]]
-    api, pods = [{"ipBlock": {"cidr": "10.0.0.1/32"}}], [{"podSelector": {}}]
+    api = [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+    pods: list[dict[str, Any]] = [{"podSelector": {}}]
     given = egress(
         cloud,
         f'networkPolicy.apiServer={{"ports":[8443],"to":{json.dumps(api)}}}',
