@@ -35,6 +35,7 @@ COPY worker/ worker/
 COPY trigger/ trigger/
 COPY btpctl/ btpctl/
 COPY chart/ chart/
+COPY LICENSE ./
 ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Helm looks for its settings in a temporary folder: mount an emptyDir or tmpfs at /tmp when the root is read-only.
 USER 10001:30001

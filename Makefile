@@ -7,13 +7,16 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-fleet binaries
+.PHONY: help demo values screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-fleet binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 demo: $(UV) ## tell the whole story on a real control plane
 	@$(RUN) python -m localcluster.demo
+
+values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
+	@$(RUN) python -m localcluster.chartvalues
 
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record

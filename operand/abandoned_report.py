@@ -18,7 +18,14 @@ from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused
 from kube.resources import CONFIG_MAPS, EVENTS
 from models.deprovision import MAX_NAMED, AbandonedObject
-from models.names import ABANDONED_CONFIGMAP, FIELD_MANAGER, KYMA_NAMESPACE
+from models.names import (
+    ABANDONED_CONFIGMAP,
+    ABANDONED_COUNT_ANNOTATION,
+    ABANDONED_REPORT,
+    FIELD_MANAGER,
+    KYMA_NAMESPACE,
+    REPORT_LABEL,
+)
 from models.operators import OperatorRef
 from models.text import plain
 from operand.mandated import MandatedKube
@@ -121,7 +128,12 @@ class AbandonedReport:
                 {
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
-                    "metadata": {"name": _name(number), "namespace": KYMA_NAMESPACE},
+                    "metadata": {
+                        "name": _name(number),
+                        "namespace": KYMA_NAMESPACE,
+                        "labels": {REPORT_LABEL: ABANDONED_REPORT},
+                        "annotations": {ABANDONED_COUNT_ANNOTATION: str(len(text.splitlines()))},
+                    },
                     "data": data,
                 },
             )

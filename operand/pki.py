@@ -1,24 +1,35 @@
-"""Makes and checks the CA and the serving certificate of the operand's webhooks. Pure: bytes in, bytes out.
+"""Makes and checks the serving certificate of the operand's webhooks, and the CAs that these trust. Pure.
 
-New keys are ECDSA P-256: accepted in FIPS 140-3 mode, and made in a millisecond where RSA 4096 takes seconds. RSA
-pairs that another manager left are kept while they are valid.
+A CA signs one serving certificate, and its key is thrown away: nobody can sign a second one. Keys are ECDSA P-256:
+accepted in FIPS 140-3 mode, and made in a millisecond where RSA 4096 takes seconds. What another manager left, RSA too,
+is kept while it is valid.
 """
 
 import datetime
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes, PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-CA_LIFETIME: Final = datetime.timedelta(days=3650)
-SERVING_LIFETIME: Final = datetime.timedelta(days=365)
+LIFETIME: Final = datetime.timedelta(days=365)
+"""Of a serving certificate and of its CA."""
 RENEW_BEFORE: Final = datetime.timedelta(days=30)
 """Certificates count as expired this long before they are."""
+OVERLAP: Final = datetime.timedelta(days=1)
+"""How long a new CA's predecessors stay trusted: until every pod has long read the new certificate."""
+SMALLEST_RSA: Final = 2048
+"""Bits of an RSA key; what a smaller one signed is not trusted."""
+LARGEST_BUNDLE: Final = 64 * 1024
+"""Bytes of a bundle that are looked at."""
+_UNREADABLE: Final = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.ExtensionNotFound)
+_BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, repr=False)
@@ -29,33 +40,16 @@ class Pair:
     key: bytes
 
 
-def new_ca(now: datetime.datetime) -> Pair:
-    """A self-signed CA."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sap-btp-operator-webhook-ca")])
-    builder = _builder(name, name, key.public_key(), now, CA_LIFETIME)
+def new_serving(names: list[str], now: datetime.datetime) -> tuple[Pair, bytes]:
+    """A serving certificate for these DNS names, and its CA's certificate in PEM. The CA can sign no other."""
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sap-btp-operator-webhook-ca")])
+    builder = _builder(ca_name, ca_name, ca_key.public_key(), now)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=True), critical=True)
-    return Pair(_pem(builder.sign(key, hashes.SHA256())), _key_pem(key))
-
-
-def with_previous(ca: Pair, previous: Pair | None, now: datetime.datetime) -> Pair:
-    """The CA followed by its predecessor, so that what the old one signed stays trusted until it is replaced."""
-    try:
-        old = x509.load_pem_x509_certificate(previous.certificate) if previous else None
-    except ValueError:
-        old = None
-    if old is None or old.not_valid_after_utc <= now:
-        return ca
-    return Pair(ca.certificate + _pem(old), ca.key)
-
-
-def new_serving(ca: Pair, names: list[str], now: datetime.datetime) -> Pair:
-    """A serving certificate for these DNS names, signed by the CA."""
-    ca_certificate, ca_key = x509.load_pem_x509_certificate(ca.certificate), _load_key(ca.key)
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sap-btp-operator-webhook")])
-    builder = _builder(subject, ca_certificate.subject, key.public_key(), now, SERVING_LIFETIME)
+    ca = builder.sign(ca_key, hashes.SHA256())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sap-btp-operator-webhook")])
+    builder = _builder(name, ca_name, key.public_key(), now)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -63,45 +57,84 @@ def new_serving(ca: Pair, names: list[str], now: datetime.datetime) -> Pair:
     builder = builder.add_extension(
         x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False
     )
-    return Pair(_pem(builder.sign(ca_key, hashes.SHA256())), _key_pem(key))
+    return Pair(_pem(builder.sign(ca_key, hashes.SHA256())), _key_pem(key)), _pem(ca)
 
 
-def usable_ca(pair: Pair | None, now: datetime.datetime) -> bool:
-    """Whether this pair can go on as the CA: readable, matching, a CA, and valid for a while."""
+def bundle(pair: Pair | None, candidates: Iterable[bytes], names: list[str], now: datetime.datetime) -> bytes | None:
+    """What webhooks have to trust for this pair to go on serving; None if it cannot.
+
+    It can if it is readable, matching, valid for a while, for these names, and issued by one of the CAs among the
+    candidates, which are bundles in PEM. That CA comes first. Another valid one follows while the first is new: a
+    pod may still serve what it signed.
+    """
     try:
         certificate = _valid(pair, now)
-        return bool(certificate and certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
-    except (ValueError, x509.ExtensionNotFound):
-        return False
+        if certificate is None or not set(names) <= set(_alternatives(certificate)):
+            return None
+    except _UNREADABLE:
+        return None
+    authorities = _authorities(candidates, now)
+    issuer = next(
+        (ca for ca in authorities if _issued(certificate, ca) and now < ca.not_valid_after_utc - RENEW_BEFORE), None
+    )
+    if issuer is None:
+        return None
+    is_new = now < issuer.not_valid_before_utc + OVERLAP
+    return b"".join(_pem(ca) for ca in [issuer, *(ca for ca in authorities if is_new and ca != issuer)])
 
 
-def usable_serving(pair: Pair | None, ca: Pair, names: list[str], now: datetime.datetime) -> bool:
-    """Whether this pair can go on serving: readable, matching, valid for a while, for these names, by this CA."""
+def _authorities(bundles: Iterable[bytes], now: datetime.datetime) -> list[x509.Certificate]:
+    """The sound and valid CAs in these bundles, each once. What else stands there is passed over."""
+    found: list[x509.Certificate] = []
+    for text in bundles:
+        for block in _BLOCK.findall(text[:LARGEST_BUNDLE]):
+            try:
+                ca = x509.load_pem_x509_certificate(block)
+                is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+                if is_ca and _sound(ca.public_key()) and _in_time(ca, now) and ca not in found:
+                    found.append(ca)
+            except _UNREADABLE:
+                continue
+    return found
+
+
+def _issued(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
     try:
-        certificate = _valid(pair, now)
-        if certificate is None:
-            return False
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.certificate))
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        return set(names) <= set(alternatives.get_values_for_type(x509.DNSName))
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+        certificate.verify_directly_issued_by(ca)
+    except _UNREADABLE:
         return False
+    return True
 
 
 def _valid(pair: Pair | None, now: datetime.datetime) -> x509.Certificate | None:
     if pair is None:
         return None
-    certificate, key = x509.load_pem_x509_certificate(pair.certificate), _load_key(pair.key)
-    in_time = certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc - RENEW_BEFORE
-    return certificate if in_time and _raw(certificate.public_key()) == _raw(key.public_key()) else None
+    certificate = x509.load_pem_x509_certificate(pair.certificate)
+    key = serialization.load_pem_private_key(pair.key, None)
+    matches = _raw(certificate.public_key()) == _raw(key.public_key())
+    if not matches or not _sound(certificate.public_key()):
+        return None
+    return certificate if _in_time(certificate, now) and now < certificate.not_valid_after_utc - RENEW_BEFORE else None
+
+
+def _in_time(certificate: x509.Certificate, now: datetime.datetime) -> bool:
+    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
+
+
+def _sound(key: CertificatePublicKeyTypes) -> bool:
+    """Whether a key is of a kind and size that is worth trusting."""
+    if isinstance(key, rsa.RSAPublicKey):
+        return key.key_size >= SMALLEST_RSA
+    return isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= 256
+
+
+def _alternatives(certificate: x509.Certificate) -> list[str]:
+    extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return extension.value.get_values_for_type(x509.DNSName)
 
 
 def _builder(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: CertificatePublicKeyTypes,
-    now: datetime.datetime,
-    lifetime: datetime.timedelta,
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, now: datetime.datetime
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -110,7 +143,7 @@ def _builder(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(minutes=5))  # clocks of API servers differ
-        .not_valid_after(now + lifetime)
+        .not_valid_after(now + LIFETIME)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
 
@@ -129,14 +162,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _load_key(pem: bytes) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey:
-    key = serialization.load_pem_private_key(pem, None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise ValueError("neither an ECDSA nor an RSA key")
-    return key
-
-
-def _raw(key: CertificatePublicKeyTypes) -> bytes:
+def _raw(key: PublicKeyTypes) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 

@@ -33,15 +33,15 @@ class RenderError(Exception):
 class ChartRenderer:
     """One chart, rendered only when its values changed."""
 
-    def __init__(self, chart: Path, image: str = "", cluster_role: str = "", helm: str = "helm") -> None:
+    def __init__(self, chart: Path, image: str = "", rbac: bool = True, helm: str = "helm") -> None:
         """Args:
         image: instead of the chart's, if given.
-        cluster_role: an existing role for the operand, so that the chart makes none.
+        rbac: whether the chart makes the operand's roles and bindings.
         """
         self.chart = chart
         self._manager: dict[str, Any] = {"image": {"reference": image}} if image else {}
-        if cluster_role:
-            self._manager["cluster_role"] = cluster_role
+        if not rbac:
+            self._manager["rbac"] = False
         self._helm = helm
         self._version = ""
         self._key = ""

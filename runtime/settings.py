@@ -129,10 +129,10 @@ class WorkerSettings(Settings):
 
     chart_path: Path = Field(CHECKOUT / "chart" / "sap-btp-operator", description="The operand's Helm chart.")
     operand_image: str = Field("", description="Overrides the operand's image; empty for the chart's.")
-    operand_cluster_role: str = Field(
-        "",
-        description="Binds the operand to this existing ClusterRole, and to one named <it>-leader-election; "
-        "empty: the chart makes its own, for which the worker must hold every right in them.",
+    operand_rbac: bool = Field(
+        True,
+        description="Whether the operand's chart makes the operand's roles and bindings, for which the worker must "
+        "hold every right in them. `false` where they are there already: `chart/btp-manager` brings them.",
     )
 
 

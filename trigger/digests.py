@@ -9,9 +9,11 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
-from models.names import FIELD_MANAGER
+from models.conditions import Reason, State, ready_condition
+from models.names import ABANDONED_COUNT_ANNOTATION, FIELD_MANAGER
 from models.operators import Operator
 
 Object = Mapping[str, Any]
@@ -19,10 +21,11 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class OperatorDigest:
-    """A BtpOperator as far as it concerns anybody: not its status, which only we write."""
+    """A BtpOperator as far as it concerns anybody. Its status, which only we write, is kept for metrics alone."""
 
     operator: Operator = field(compare=False)
     state: str = field(compare=False)
+    reason: str = field(compare=False)
     uid: str
     generation: int
     deleting: bool
@@ -31,11 +34,12 @@ class OperatorDigest:
     @classmethod
     def of(cls, obj: Object) -> "OperatorDigest":
         operator, meta = Operator.from_object(obj), obj["metadata"]
-        state = str((operator.status or {}).get("state") or "")
+        state = _known((operator.status or {}).get("state"), State)
+        reason = _known(ready_condition(operator.status).get("reason"), Reason)
         # Bulky things that no decision needs are not kept.
         operator = operator.model_copy(update={"status": None})
         metadata = _hash([meta.get("labels"), meta.get("annotations")])
-        return cls(operator, state, operator.ref.uid, operator.generation, operator.deleting, metadata)
+        return cls(operator, state, reason, operator.ref.uid, operator.generation, operator.deleting, metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,19 @@ class PresenceDigest:
     def of(cls, obj: Object) -> "PresenceDigest":
         meta = obj["metadata"]
         return cls(meta["resourceVersion"], bool(meta.get("deletionTimestamp")))
+
+
+@dataclass(frozen=True, slots=True)
+class ReportDigest:
+    """A ConfigMap that names abandoned objects: how many."""
+
+    objects: int
+
+    @classmethod
+    def of(cls, obj: Object) -> "ReportDigest":
+        count = str((obj["metadata"].get("annotations") or {}).get(ABANDONED_COUNT_ANNOTATION))
+        # Somebody may have edited it; a report that is there names at least one object.
+        return cls(int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,11 @@ class ChartDigest:
         lost = bool(before.fields) and not self.fields
         flipped = bool(before.available) and self.available != before.available
         return touched or lost or flipped or (self.deleting and not before.deleting)
+
+
+def _known(word: object, words: type[StrEnum]) -> str:
+    """One of our own words, or `Unknown`: what others write into a status becomes no label of a metric."""
+    return str(word) if word in set(words) else "Unknown"
 
 
 def _hash(value: object) -> str:

@@ -7,27 +7,45 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from kube.reflector import Reflector
-from models.conditions import State
-from trigger.digests import OperatorDigest
+from trigger.digests import OperatorDigest, ReportDigest
 
 
 class WatchMetrics(Collector):
-    """The state of every BtpOperator, and how long ago the API server said anything of each kind."""
+    """What holds now, and lasts: alerts on it fire after a restart too, and end when the cause is gone."""
 
-    def __init__(self, operators: Reflector, others: list[Reflector]) -> None:
+    def __init__(self, operators: Reflector, report: Reflector, others: list[Reflector]) -> None:
         self._operators = operators
+        self._report = report
         self._all = [operators, *others]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield self._states()
+        yield self._abandoned()
+        yield self._ages()
+
+    def _states(self) -> GaugeMetricFamily:
         state = GaugeMetricFamily(
-            "btp_operator_state", "1 for the state that a BtpOperator has", labels=("namespace", "name", "state")
+            "btp_operator_state",
+            "1 for the state and the reason that a BtpOperator has; Unknown while nobody has looked at it",
+            labels=("namespace", "name", "state", "reason"),
         )
         for digest in self._operators.known.values():
             assert isinstance(digest, OperatorDigest)
             ref = digest.operator.ref
-            for each in State:
-                state.add_metric([ref.namespace, ref.name, each.value], float(digest.state == each.value))
-        yield state
+            state.add_metric([ref.namespace, ref.name, digest.state, digest.reason], 1)
+        return state
+
+    def _abandoned(self) -> GaugeMetricFamily:
+        """Absent, not 0, while nobody knows: a trigger that cannot read reports must not say that there are none."""
+        abandoned = GaugeMetricFamily(
+            "btp_abandoned_objects", "Service objects that ConfigMaps sap-btp-abandoned, -2, ... name"
+        )
+        if self._report.synced:
+            digests: list[ReportDigest] = list(self._report.known.values())
+            abandoned.add_metric([], sum(digest.objects for digest in digests))
+        return abandoned
+
+    def _ages(self) -> GaugeMetricFamily:
         age = GaugeMetricFamily(
             "btp_watch_last_event_age_seconds", "Time since the API server last said anything", labels=("kind",)
         )
@@ -37,4 +55,4 @@ class WatchMetrics(Collector):
             ages[kind] = max(ages.get(kind, 0.0), time.monotonic() - reflector.heard)
         for kind, seconds in ages.items():
             age.add_metric([kind], seconds)
-        yield age
+        return age

@@ -17,6 +17,8 @@ LONGEST_PAUSE: Final = 5.0
 SPACING: Final = 0.25
 """Seconds between two nudges of one CR. The first goes out at once; a burst behind it becomes one more."""
 NUDGES: Final = Counter("btp_trigger_nudges", "Workflows started or signalled", ("result",))
+for _result in ("delivered", "failed"):
+    NUDGES.labels(_result)  # shown as 0: a rate needs a beginning
 log = structlog.get_logger(__name__)
 
 

@@ -7,10 +7,18 @@ from typing import Any, Final
 
 from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
-from kube.resources import BTP_OPERATORS, CHART_KINDS, DEPLOYMENTS, NAMESPACES, PRIORITY_CLASSES, SECRETS
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, MANAGED_SECRETS, MANAGED_SELECTOR
+from kube.resources import BTP_OPERATORS, CHART_KINDS, CONFIG_MAPS, DEPLOYMENTS, NAMESPACES, PRIORITY_CLASSES, SECRETS
+from models.names import (
+    ABANDONED_REPORT,
+    CREDENTIALS_SECRET,
+    KYMA_NAMESPACE,
+    MANAGED_SECRETS,
+    MANAGED_SELECTOR,
+    REPORT_LABEL,
+    WEBHOOK_CERT_SECRET,
+)
 from models.operators import Operator, OperatorRef, responsible
-from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest
+from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest, ReportDigest
 from trigger.metrics import WatchMetrics
 from trigger.nudges import Nudges
 
@@ -25,8 +33,10 @@ def sources() -> list[Source]:
         Source(NAMESPACES, PresenceDigest.of, fields=f"metadata.name={KYMA_NAMESPACE}"),
         Source(PRIORITY_CLASSES, PresenceDigest.of),
     ]
-    # Secrets are followed one by one: a list of a namespace's Secrets would be a right to read them all.
-    secrets = [_secret(name, ChartDigest.of) for name in MANAGED_SECRETS]
+    # Secrets are followed one by one: a list of a namespace's Secrets would be a right to read them all. Kubernetes
+    # cannot grant metadata only, and the one with a private key is none of the trigger's business: pods that run keep
+    # what they mounted, one that cannot mount it makes the Deployment unavailable, and the rest the resync finds.
+    secrets = [_secret(name, ChartDigest.of) for name in MANAGED_SECRETS if name != WEBHOOK_CERT_SECRET]
     chart = [
         Source(
             kind,
@@ -51,11 +61,15 @@ class Watcher:
 
     def __init__(self, kube: Kube, nudges: Nudges) -> None:
         self._nudges = nudges
-        self._operators = Reflector(kube, Source(BTP_OPERATORS, OperatorDigest.of))
-        self._others = [Reflector(kube, source) for source in sources()]
+        # Whole objects: their metadata does not say which state they have.
+        self._operators = Reflector(kube, Source(BTP_OPERATORS, OperatorDigest.of, metadata_only=False))
+        self._report = Reflector(
+            kube, Source(CONFIG_MAPS, ReportDigest.of, KYMA_NAMESPACE, labels=f"{REPORT_LABEL}={ABANDONED_REPORT}")
+        )
+        self._others = [*(Reflector(kube, source) for source in sources()), self._report]
 
     def metrics(self) -> WatchMetrics:
-        return WatchMetrics(self._operators, self._others)
+        return WatchMetrics(self._operators, self._report, self._others)
 
     async def run(self) -> None:
         """Follow for ever."""
@@ -90,16 +104,25 @@ class Watcher:
                 self._nudges.add(operator.ref)
 
     def _concerned(self, change: Change) -> list[Operator]:
-        """The CRs that a change concerns. One that is gone concerns all others: the next-oldest takes over."""
+        """The CRs that a change concerns.
+
+        A CR that is gone concerns the next-oldest, which takes over. The others stay spare; the resync corrects which
+        CR they name. To look at all of them at the end of each would cost a square of their number.
+        """
+        if change.source is self._report.source:
+            return []
+        concerned: list[Operator] = []
         if change.source is self._operators.source:
-            if change.after is None or _made_again(change):
-                return [change.before.operator, *self._known()]  # the run of the one that is gone is told, too
-            return [change.after.operator]
-        if isinstance(change.after, ChartDigest) and not change.after.is_news_after(change.before):
+            concerned = [change.after.operator] if change.after else []
+            if change.before is not None and (change.after is None or _made_again(change)):
+                concerned.append(change.before.operator)  # its run, which may be open, ends then
+            elif concerned:
+                return concerned
+        elif isinstance(change.after, ChartDigest) and not change.after.is_news_after(change.before):
             return []
         # Before the first list of CRs is read there is nobody to tell; every CR is looked at right after it.
         oldest = responsible(self._known())
-        return [oldest] if oldest else []
+        return concerned + ([oldest] if oldest else [])
 
     def _known(self) -> list[Operator]:
         return [digest.operator for digest in self._operators.known.values()]

@@ -2,6 +2,7 @@
 
 import base64
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from kube.resources import (
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
+    MUTATING_WEBHOOKS,
     NETWORK_POLICIES,
     PRIORITY_CLASSES,
     SECRETS,
@@ -36,6 +38,7 @@ from models.names import (
     OPERAND_DEPLOYMENT,
     WEBHOOK_CERT_SECRET,
 )
+from operand import pki
 from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
@@ -162,21 +165,72 @@ async def test_credentials_that_move_to_another_namespace_do_not_stay_behind(
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
 
 
-async def test_certificates_are_kept_while_valid_and_made_again_when_broken(
+async def test_certificates_are_kept_while_valid(
     steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     await steps.apply(mandate)
-    before = await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE)
+    before = [(await kube.get(SECRETS, name, KYMA_NAMESPACE))["data"] for name in (CA_SECRET, WEBHOOK_CERT_SECRET)]
     await steps.apply(mandate)
-    assert (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"] == before["data"]
-    await kube.merge(SECRETS, CA_SECRET, KYMA_NAMESPACE, {"data": {"ca.crt": encoded({"x": "junk"})["x"]}})
+    assert [
+        (await kube.get(SECRETS, name, KYMA_NAMESPACE))["data"] for name in (CA_SECRET, WEBHOOK_CERT_SECRET)
+    ] == before
+    assert set(before[0]) == {"ca.crt"}  # nobody needs the CA's key again
+
+
+async def trusted(kube: Kube) -> str:
+    """What every webhook of the operand trusts, in base64."""
+    bundles = set()
+    for kind, name in ((VALIDATING_WEBHOOKS, "validating"), (MUTATING_WEBHOOKS, "mutating")):
+        configuration = await kube.get(kind, f"sap-btp-operator-{name}-webhook-configuration")
+        bundles |= {hook["clientConfig"]["caBundle"] for hook in configuration["webhooks"]}
+    (bundle,) = bundles
+    return str(bundle)
+
+
+@pytest.mark.parametrize("how", ["lost", "broken", "another CA's"])
+async def test_what_is_being_served_stays_trusted_when_the_secret_of_the_ca_is_lost_or_broken(
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str], how: str
+) -> None:
+    await steps.apply(mandate)
+    bundle = await trusted(kube)
     serving = await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE)
+    _, another = pki.new_serving(["a"], datetime.now(UTC))
+    if how == "lost":
+        await kube.delete(SECRETS, CA_SECRET, KYMA_NAMESPACE)
+    else:
+        text = "junk" if how == "broken" else another.decode()
+        await kube.merge(SECRETS, CA_SECRET, KYMA_NAMESPACE, {"data": encoded({"ca.crt": text})})
     assert (await steps.check_drift(mandate)).drifted == ["the webhook certificates"]
     await steps.apply(mandate)
-    assert (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"] != serving["data"]
-    after = (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"]["ca.crt"]
-    configuration = await kube.get(VALIDATING_WEBHOOKS, "sap-btp-operator-validating-webhook-configuration")
-    assert {hook["clientConfig"]["caBundle"] for hook in configuration["webhooks"]} == {after}
+    assert (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"] == serving["data"]
+    assert base64.b64decode(bundle) in base64.b64decode(await trusted(kube))
+    assert (await steps.check_drift(mandate)).drifted == []
+
+
+async def test_a_pod_that_still_serves_the_former_certificate_is_trusted_when_both_secrets_are_lost(
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    await steps.apply(mandate)
+    before = base64.b64decode(await trusted(kube))
+    for name in (CA_SECRET, WEBHOOK_CERT_SECRET):
+        await kube.delete(SECRETS, name, KYMA_NAMESPACE)
+    await steps.apply(mandate)
+    after = base64.b64decode(await trusted(kube))
+    assert after.endswith(before) and len(after) > len(before)
+    stored = (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"]["ca.crt"]
+    assert base64.b64decode(stored) == after
+
+
+async def test_the_key_of_a_ca_that_another_manager_left_is_removed_and_its_certificate_kept(
+    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    await steps.apply(mandate)
+    before = (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"]
+    path = f"{SECRETS.path(KYMA_NAMESPACE, CA_SECRET)}?fieldManager=theirs"
+    control_plane.request("PATCH", path, {"data": encoded({"ca.key": "key"})}, "application/merge-patch+json")
+    assert (await steps.check_drift(mandate)).drifted == ["the webhook certificates"]
+    await steps.apply(mandate)
+    assert (await kube.get(SECRETS, CA_SECRET, KYMA_NAMESPACE))["data"] == before
 
 
 async def test_a_missing_priority_class_is_named(

@@ -3,20 +3,23 @@
 The API server's own audit log says what was asked for; the installed roles say what was allowed.
 """
 
+import base64
+import contextlib
 import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from temporalio.client import Client
 
 from localcluster.environment import RELEASE, Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from tests.e2e.deletion import Scene
-from tests.unit.test_monitoring import EXPRESSIONS, metrics
+from tests.unit.test_monitoring import ALERT_EXPRESSIONS, EXPRESSIONS, metrics
 
 RBAC = "/apis/rbac.authorization.k8s.io/v1"
 POLICY = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
@@ -78,20 +81,49 @@ def asked_one_by_one(scene: Scene, resource: str) -> bool:
 
 
 def left_by_another_installation(scene: Scene) -> None:
-    """What a manager with all rights, or an earlier one, made for the operand before it was deployed by this chart."""
-    path = f"{RBAC}/clusterroles/sap-btp-operator-manager-role?fieldManager=btp-manager"
-    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
-    labels = {"app.kubernetes.io/managed-by": "btp-manager"}
-    meta = {"name": "sap-btp-operator-manager-role", "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**role, "metadata": meta}, APPLY)
-    path = f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles/sap-btp-operator-leader-election-role?fieldManager=btp-manager"
-    meta = {"name": "sap-btp-operator-leader-election-role", "namespace": KYMA_NAMESPACE, "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**role, "kind": "Role", "metadata": meta}, APPLY)
-    name = "kyma-project.io--btp-operator-allow-to-webhook"
-    path = f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies/{name}?fieldManager=btp-manager"
-    policy = {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "spec": {"podSelector": {}}}
-    meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
-    scene.environment.cluster.request("PATCH", path, {**policy, "metadata": meta}, APPLY)
+    """What a manager with all rights, or an early release of the Go manager, made for the operand."""
+    rbac = "rbac.authorization.k8s.io/v1"
+    role = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}}
+    for path, kind, names, fields in (
+        (
+            f"{RBAC}/clusterroles",
+            "ClusterRole",
+            ("sap-btp-operator-manager-role", "sap-btp-operator-proxy-role", "sap-btp-operator-metrics-reader"),
+            {"rules": []},
+        ),
+        (
+            f"{RBAC}/clusterrolebindings",
+            "ClusterRoleBinding",
+            ("sap-btp-operator-manager-rolebinding", "sap-btp-operator-proxy-rolebinding"),
+            role,
+        ),
+        (
+            f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles",
+            "Role",
+            ("sap-btp-operator-leader-election-role",),
+            {"rules": []},
+        ),
+        (
+            f"{RBAC}/namespaces/{KYMA_NAMESPACE}/rolebindings",
+            "RoleBinding",
+            ("sap-btp-operator-leader-election-rolebinding",),
+            role,
+        ),
+        (
+            f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies",
+            "NetworkPolicy",
+            ("kyma-project.io--btp-operator-allow-to-webhook",),
+            {"spec": {"podSelector": {}}},
+        ),
+    ):
+        for name in names:
+            obj = {
+                "apiVersion": "networking.k8s.io/v1" if kind == "NetworkPolicy" else rbac,
+                "kind": kind,
+                "metadata": {"name": name, "labels": {"app.kubernetes.io/managed-by": "btp-manager"}},
+                **fields,
+            }
+            scene.environment.cluster.request("PATCH", f"{path}/{name}?fieldManager=btp-manager", obj, APPLY)
 
 
 def keep_a_binding(scene: Scene) -> None:
@@ -161,9 +193,6 @@ def used(requests: list[dict[str, Any]]) -> set[Right]:
         verbs = {request["verb"], *(["create"] if code == 201 else [])}
         for verb in verbs:
             rights |= {(ref.get("apiGroup", ""), resource, verb, name) for name in ("", ref.get("name", ""))}
-        if ref["resource"] in ("clusterrolebindings", "rolebindings") and code == 201:
-            role = f"{RELEASE}-operand" + ("" if ref["resource"].startswith("cluster") else "-leader-election")
-            rights.add(("rbac.authorization.k8s.io", "clusterroles", "bind", role))
     return rights
 
 
@@ -189,11 +218,8 @@ def test_no_right_is_granted_that_is_never_used(scene: Scene, process: str) -> N
 def test_no_right_is_a_wildcard_or_lets_rights_grow(scene: Scene, process: str) -> None:
     rights = granted(scene, process)
     assert not [right for right in rights if "*" in "".join(right)]
-    assert not [right for right in rights if right[2] in ("escalate", "impersonate")]
-    assert {right[3] for right in rights if right[2] == "bind"} <= {
-        f"{RELEASE}-operand",
-        f"{RELEASE}-operand-leader-election",
-    }
+    assert not [right for right in rights if right[2] in ("escalate", "impersonate", "bind")]
+    assert {right[2] for right in rights if right[0] == "rbac.authorization.k8s.io"} <= {"list", "watch", "delete"}
 
 
 def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene: Scene) -> None:
@@ -203,14 +229,71 @@ def test_no_process_may_list_or_watch_secrets_whose_names_it_does_not_know(scene
         assert not [right for right in secrets if right[2] in ("list", "watch", "deletecollection") and not right[3]]
 
 
-def test_every_metric_of_the_alerts_and_the_dashboard_is_exported(scene: Scene) -> None:
+def test_the_trigger_may_read_no_private_key(scene: Scene) -> None:
     scene.person.create_operator("watched")
     scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
-    exported = ""
+    names = {right[3] for right in granted(scene, "trigger") if right[1] == "secrets"}
+    found = {name: scene.secret(KYMA_NAMESPACE, name) for name in names}
+    assert set(found) == {"sap-btp-manager", "sap-btp-service-operator", "ca-server-cert"} and all(found.values())
+    values = [value for secret in found.values() if secret for value in secret["data"].values()]
+    assert not [value for value in values if b"PRIVATE KEY" in base64.b64decode(value)]
+
+
+RESYNC = "btp_resync_last_success_timestamp_seconds"
+VALUES = {
+    # What each metric of an alert shows in this story: one CR is Ready, one spare, a soft delete left a report, an
+    # object was looked for that is not there, an unknown workflow was started, and Temporal was away for a while.
+    "btp_operator_state": r'{name="watched",namespace="kyma-system",reason="ReconcileSucceeded",state="Ready"} 1.0',
+    "btp_abandoned_objects": r" 1.0",
+    "btp_watch_last_event_age_seconds": r'{kind="Secret"} \d',
+    "btp_trigger_nudges_total": r'{result="failed"} 0.0',
+    "btp_kube_requests_total": r'{code="404",kind="\w+",verb="get"} [1-9]',
+    "temporal_num_pollers": r'{[^}]*poller_type="workflow_task"[^}]*} [1-9]',
+    "temporal_long_request_latency_count": r'{[^}]*operation="PollWorkflowTaskQueue"[^}]*} [1-9]',
+    "temporal_workflow_task_execution_failed": r'{[^}]*workflow_type="NoSuchWorkflow"[^}]*} [1-9]',
+    "temporal_long_request_failure": r'{[^}]*operation="PollWorkflowTaskQueue",[^}]*} [1-9]',
+}
+
+
+def exported(scene: Scene) -> str:
+    """All that Prometheus reads of worker and trigger."""
+    pages = []
     for manager in scene.environment.workers + scene.environment.triggers:
         with urllib.request.urlopen(f"http://127.0.0.1:{manager.metrics}/metrics", timeout=10) as answer:
-            exported += answer.read().decode()
-    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)}
-    assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", exported, re.MULTILINE)) == []
-    assert "btp_reconcile_total{" in exported and 'outcome="deprovision_soft"' in exported
-    assert "temporal_workflow_completed" in exported
+            pages.append(answer.read().decode())
+    return "".join(pages)
+
+
+async def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(scene: Scene) -> None:
+    scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
+    scene.person.create_operator("spare")
+    scene.until(lambda: scene.state("spare") == "Error", "the second CR to be spare")
+    client = await Client.connect(scene.environment.temporal.address)
+    unknown = await client.start_workflow("NoSuchWorkflow", id="unknown", task_queue="btp-manager")
+    try:
+        assert set(VALUES) | {RESYNC} == {name for expression in ALERT_EXPRESSIONS for name in metrics(expression)}
+
+        def missing(names: Iterable[str]) -> list[str]:
+            page = exported(scene)
+            return [name for name in names if not re.search(rf"^{name}{VALUES[name]}", page, re.MULTILINE)]
+
+        while_away = "temporal_long_request_failure"
+        with contextlib.suppress(AssertionError):
+            scene.until(lambda: not missing(set(VALUES) - {while_away}), "every metric", 15)
+        assert missing(set(VALUES) - {while_away}) == []
+        assert 'reason="OlderCRExists",state="Error"} 1.0' in exported(scene)
+    finally:
+        await unknown.terminate()
+    scene.environment.temporal.stop()
+    try:
+        scene.until(lambda: not missing([while_away]), "polls to fail")
+    finally:
+        scene.environment.temporal.start()
+
+
+def test_every_metric_of_the_dashboard_is_exported(scene: Scene) -> None:
+    page = exported(scene)
+    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)} - {RESYNC}
+    assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", page, re.MULTILINE)) == []
+    assert "btp_reconcile_total{" in page and 'outcome="deprovision_soft"' in page
+    assert "temporal_workflow_completed" in page

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client import CollectorRegistry
 from temporalio.service import RPCError, RPCStatusCode
 
 from activities.chart import ChartActivities
@@ -15,11 +16,14 @@ from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENT
 from localcluster.client import CREDENTIALS
 from localcluster.client import Client as Person
 from models.conditions import Reason
-from models.mandate import Mandate
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
+from models.deprovision import AbandonedObject
+from models.mandate import Mandate, Purpose
+from models.names import ABANDONED_CONFIGMAP, CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
 from models.operators import OperatorRef
 from models.provision import ChartInput
 from models.status import Finding, StatusInput
+from operand.abandoned_report import AbandonedReport
+from operand.mandated import MandatedKube
 from operand.rendering import ChartRenderer
 from tests.acting import mandate_for, provision
 from tests.conftest import Eventually
@@ -82,12 +86,61 @@ async def test_a_new_a_changed_and_a_deleted_cr_are_each_named(observed: Observe
     await observed.said(("one", True))
 
 
-async def test_when_a_cr_is_gone_its_run_and_all_others_are_named(observed: Observed, person: Person) -> None:
-    for name in ("one", "two", "three"):
+async def test_when_a_cr_is_gone_its_run_and_the_oldest_that_is_left_are_named_and_no_other(
+    observed: Observed, person: Person
+) -> None:
+    for name in ("one", "three", "two"):
         person.create_operator(name)
     await observed.settle()
-    person.delete_operator("two")
-    await observed.said(("one", False), ("two", None), ("three", False))
+    person.delete_operator("one")
+    await observed.said(("one", None), ("three", False))
+
+
+async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_objects(
+    observed: Observed, kube: Kube, ref: OperatorRef, eventually: Eventually
+) -> None:
+    registry = CollectorRegistry()
+    registry.register(observed.watcher.metrics())
+
+    def states() -> dict[tuple[str, str], float]:
+        (family,) = [family for family in registry.collect() if family.name == "btp_operator_state"]
+        return {(sample.labels["state"], sample.labels["reason"]): sample.value for sample in family.samples}
+
+    async def shows(state: str, reason: str) -> bool:
+        return states() == {(state, reason): 1.0}
+
+    await eventually(lambda: shows("Unknown", "Unknown"))
+    mandate = await mandate_for(kube, ref)
+    await provision(ResponsibilityActivities(kube).add_finalizer, mandate)
+    for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
+        said = StatusInput(mandate=mandate, finding=Finding(reason=reason))
+        await provision(StatusActivities(kube).set_status, said)
+    await eventually(lambda: shows("Ready", "ReconcileSucceeded"))
+    status = {"state": "Ready", "conditions": [{"type": "Ready", "status": "True", "reason": "Theirs", "message": "m"}]}
+    status["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z"  # type: ignore[index]
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"status": status}, subresource="status")
+    await eventually(lambda: shows("Ready", "Unknown"))
+
+    def abandoned() -> float | None:
+        return registry.get_sample_value("btp_abandoned_objects")
+
+    assert abandoned() == 0
+    report = AbandonedReport(kube, MandatedKube(kube, mandate, Purpose.PROVISION), ref)
+    objects = [AbandonedObject(kind="ServiceInstance", namespace="n", name=f"i{number}") for number in range(3)]
+    await report.add([(each.name, each) for each in objects])
+
+    async def three() -> bool:
+        return abandoned() == 3
+
+    await eventually(three)
+    await kube.delete(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE)
+
+    async def none() -> bool:
+        return abandoned() == 0
+
+    await eventually(none)
+    await asyncio.sleep(0.5)
+    assert set(observed.refs) <= {(ref.name, False)}
 
 
 async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, kube: Kube, ref: OperatorRef) -> None:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from trigger.digests import ChartDigest, OperatorDigest
+from trigger.digests import ChartDigest, OperatorDigest, ReportDigest
 
 OURS = {
     "manager": "btp-manager",
@@ -49,6 +49,15 @@ def test_an_object_that_only_carries_our_label_is_never_news() -> None:
     theirs = {"manager": "kubectl", "operation": "Update", "time": "t", "fieldsV1": {"f:data": {}}}
     assert not news(None, obj(theirs))
     assert not news(obj(theirs), obj(theirs | {"time": "u"}))
+
+
+def test_a_report_that_somebody_edited_names_at_least_one_object() -> None:
+    def report(count: str) -> dict[str, Any]:
+        return {"metadata": {"name": "r", "annotations": {"operator.kyma-project.io/abandoned-objects": count}}}
+
+    assert ReportDigest.of(report("12")).objects == 12
+    for edited in (report("many"), report("-1"), report("\u0661"), report("9" * 400), {"metadata": {"name": "r"}}):
+        assert ReportDigest.of(edited).objects == 1
 
 
 def test_a_status_write_on_a_btpoperator_changes_nothing_of_its_digest() -> None:

@@ -1,14 +1,29 @@
+{{- define "manager.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* What every object's name begins with. 38 characters leave room for what follows. */}}
+{{- define "manager.fullname" -}}
+{{- if .Values.fullnameOverride }}{{ .Values.fullnameOverride | trunc 38 | trimSuffix "-" }}
+{{- else if contains (include "manager.name" .) .Release.Name }}{{ .Release.Name | trunc 38 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" .Release.Name (include "manager.name" .) | trunc 38 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
 {{- define "manager.labels" -}}
-app.kubernetes.io/name: btp-manager
+app.kubernetes.io/name: {{ include "manager.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* Takes the root context and the process's name. */}}
 {{- define "manager.selector" -}}
-app.kubernetes.io/name: btp-manager
+app.kubernetes.io/name: {{ include "manager.name" .root }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .process }}
 {{- end }}
@@ -60,12 +75,80 @@ app.kubernetes.io/component: {{ .process }}
   value: ":8080"
 - name: BTP_HEALTH_ADDRESS
   value: ":8081"
+{{- if not (hasKey .Values.settings "BTP_LOG_FORMAT") }}
 - name: BTP_LOG_FORMAT
   value: json
-- name: BTP_OPERAND_CLUSTER_ROLE
-  value: {{ .Release.Name }}-operand
+{{- end }}
+- name: BTP_OPERAND_RBAC
+  value: "false"
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
 {{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What every pod of this chart has: takes the root context, the ServiceAccount's process, and the process's name. */}}
+{{- define "manager.pod" -}}
+{{- $ := .root }}
+serviceAccountName: {{ include "manager.fullname" $ }}-{{ .account }}
+{{- with $.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $.Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 30001
+  fsGroup: 30001
+  seccompProfile: {type: RuntimeDefault}
+volumes:
+  - name: tmp
+    emptyDir: {medium: Memory, sizeLimit: 32Mi}
+  {{- if and $.Values.temporal.tls.enabled $.Values.temporal.tls.secret }}
+  - name: temporal-tls
+    secret:
+      secretName: {{ $.Values.temporal.tls.secret }}
+      defaultMode: 0440
+  {{- end }}
+  {{- with $.Values.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with $.Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $.Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What every container of this chart has: takes the root context. */}}
+{{- define "manager.container" -}}
+image: {{ include "manager.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+env:
+  {{- include "manager.environment" . | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  {{- if and .Values.temporal.tls.enabled .Values.temporal.tls.secret }}
+  - {name: temporal-tls, mountPath: /etc/temporal-tls, readOnly: true}
+  {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}

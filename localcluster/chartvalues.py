@@ -1,0 +1,90 @@
+"""Makes docs/values.md from the comments in the chart's values.yaml, and the schema of `settings` from the settings.
+
+`make values` writes both; a test compares.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any, Final, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from localcluster.controlplane import CHECKOUT
+from runtime.settings import TriggerSettings, WorkerSettings
+
+VALUES: Final = CHECKOUT / "chart" / "btp-manager" / "values.yaml"
+SCHEMA: Final = CHECKOUT / "chart" / "btp-manager" / "values.schema.json"
+PAGE: Final = CHECKOUT / "docs" / "values.md"
+OF_THE_CHART: Final = {"task_queue", "payload_key", "metrics_address", "health_address", "operand_rbac"}
+"""Settings that have a value of their own in the chart, or that its other objects rely on."""
+DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ms|d|h|m|s))+$"
+_LINE: Final = re.compile(r"( *)([A-Za-z]+):(?: (.+))?$")
+_SETTINGS: Final = re.compile(r'    "settings": \{.*?\n    \},\n', re.DOTALL)
+_HEAD: Final = """# Which values does the chart have?
+
+Values of `chart/btp-manager`. This page is made from the comments in `chart/btp-manager/values.yaml` (`make values`).
+
+| Value | Default | Meaning |
+|---|---|---|
+"""
+
+
+def values() -> Iterator[tuple[str, str, str]]:
+    """Each value: its name with dots, its default as YAML, and what the comment above it, and above its group, says.
+
+    A comment ends at an empty line that no key follows.
+    """
+    groups: list[str] = []
+    comment: list[str] = []
+    for line in VALUES.read_text().splitlines():
+        if line.strip().startswith("#"):
+            comment.append(line.strip().lstrip("# "))
+        elif found := _LINE.match(line):
+            indent, key, default = found.groups()
+            groups[len(indent) // 2 :] = [key]
+            yield ".".join(groups), default or "", " ".join(comment)
+            comment = []
+        elif not line.strip():
+            comment = []
+        else:
+            raise ValueError(f"values.yaml: {line!r} is neither a comment nor a key with its value on one line")
+
+
+def page() -> str:
+    """docs/values.md."""
+    rows = [f"| `{name}` | {f'`{default}`' if default else ''} | {text} |" for name, default, text in values() if text]
+    return _HEAD + "\n".join(row.replace("|  |", "| |") for row in rows) + "\n"
+
+
+def schema() -> str:
+    """The chart's schema, with every setting that `settings` may have."""
+    fields = {**WorkerSettings.model_fields, **TriggerSettings.model_fields}
+    lines = [
+        f'        "BTP_{name.upper()}": {json.dumps(_accepts(field))}'
+        for name, field in sorted(fields.items())
+        if name not in OF_THE_CHART
+    ]
+    head = '    "settings": {\n      "type": "object",\n      "additionalProperties": false,\n      "properties": {\n'
+    text = head + ",\n".join(lines) + "\n      }\n    },\n"
+    return _SETTINGS.sub(lambda _: text, SCHEMA.read_text(), count=1)
+
+
+def _accepts(field: FieldInfo) -> dict[str, Any]:
+    kind = field.annotation
+    if kind is timedelta:
+        return {"type": "string", "pattern": DURATION}
+    if kind is bool:
+        return {"type": "boolean"}
+    if get_origin(kind) is Literal:
+        return {"enum": list(get_args(kind))}
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return {"enum": [each.value for each in kind]}
+    return {"type": "integer"} if kind is int else {"type": "string"}
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema())
+    PAGE.write_text(page())

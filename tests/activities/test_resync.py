@@ -1,0 +1,65 @@
+"""Which CRs a resync has looked at."""
+
+from typing import Any, cast
+
+from temporalio.client import Client
+from temporalio.testing import ActivityEnvironment
+
+from activities.responsibility import ResponsibilityActivities
+from activities.resync import ResyncActivities
+from activities.status import StatusActivities
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS
+from localcluster.client import Client as Person
+from models.names import KYMA_NAMESPACE
+from models.operators import Operator, OperatorRef
+from models.resync import ResyncInput
+from models.status import StatusInput
+from tests.acting import mandate_for, provision
+
+
+class Recorder:
+    """Takes nudges in place of Temporal."""
+
+    def __init__(self) -> None:
+        self.nudged: list[str] = []
+
+    async def start_workflow(self, _: str, input: Any, **__: Any) -> None:
+        self.nudged.append(input.ref.name)
+
+
+async def resync(kube: Kube) -> list[str]:
+    recorder = Recorder()
+    activities = ResyncActivities(kube, "q", listed=True)
+    environment = ActivityEnvironment(client=cast(Client, recorder))
+    result = await environment.run(activities.nudge_operators, ResyncInput(cluster=await kube.cluster_uid()))
+    assert result.nudged == len(recorder.nudged)
+    return sorted(recorder.nudged)
+
+
+async def look(kube: Kube, ref: OperatorRef) -> None:
+    """What a spare's workflow does."""
+    mandate = await mandate_for(kube, ref)
+    assessment = await provision(ResponsibilityActivities(kube).assess_operator, mandate)
+    assert assessment.finding
+    said = StatusInput(mandate=mandate, finding=assessment.finding)
+    await provision(StatusActivities(kube).set_status, said)
+
+
+async def test_a_resync_leaves_spares_alone_that_say_which_cr_is_responsible(kube: Kube, person: Person) -> None:
+    refs = [Operator.from_object(person.create_operator(name)).ref for name in ("a", "b", "c", "d")]
+    assert await resync(kube) == ["a", "b", "c", "d"]  # nobody has looked at them yet
+    for ref in refs[1:]:
+        await look(kube, ref)
+    assert await resync(kube) == ["a"]
+    ours = {"metadata": {"finalizers": ["operator.kyma-project.io/btp-manager"]}}
+    await kube.merge(BTP_OPERATORS, "d", KYMA_NAMESPACE, {"metadata": {"finalizers": ["example.com/theirs"]}})
+    person.delete_operator("d")
+    assert await resync(kube) == ["a", "d"]
+    await kube.merge(BTP_OPERATORS, "d", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
+    person.delete_operator("a")
+    assert await resync(kube) == ["b", "c"]  # the next-oldest, and one that names a CR that is gone
+    await look(kube, refs[2])
+    await kube.merge(BTP_OPERATORS, "c", KYMA_NAMESPACE, ours)
+    assert await resync(kube) == ["b", "c"]  # it holds what is not its own
+    await kube.merge(BTP_OPERATORS, "c", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})

