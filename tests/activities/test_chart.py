@@ -113,25 +113,31 @@ async def test_what_an_earlier_chart_rendered_goes_and_what_only_looks_like_it_s
         kind = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
         return {**kind, "metadata": {"name": "relics.example.com", "labels": labels}, "spec": spec}
 
+    def role(name: str) -> Object:
+        kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+        return {**kind, "metadata": {"name": name, "labels": label}, "rules": []}
+
     label = {MANAGED_BY_LABEL: MANAGED_BY}
-    await kube.apply(CONFIG_MAPS, config("earlier", label))
-    await kube.apply(CONFIG_MAPS, config("ours-but-not-of-the-chart", {}))
-    await kube.merge(CONFIG_MAPS, "ours-but-not-of-the-chart", KYMA_NAMESPACE, {"data": {"c": "d"}})
+    earlier, held = "sap-btp-operator-metrics-reader", "sap-btp-operator-proxy-role"
+    await kube.apply(CLUSTER_ROLES, role(earlier))
+    await kube.apply(CONFIG_MAPS, config("claims-to-be-ours", label))  # whoever may write it may name our field manager
     await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, crd(label))
     control_plane.request("POST", CONFIG_MAPS.path(KYMA_NAMESPACE), config("of-a-user", label))
     try:
-        assert (await steps.apply(mandate)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/earlier"]
-        assert await kube.find(CONFIG_MAPS, "earlier", KYMA_NAMESPACE) is None
-        for name in ("ours-but-not-of-the-chart", "of-a-user"):
+        assert (await steps.apply(mandate)).pruned == [f"ClusterRole {earlier}"]
+        assert await kube.find(CLUSTER_ROLES, earlier) is None
+        for name in ("claims-to-be-ours", "of-a-user"):
             assert await kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
-        await kube.apply(CONFIG_MAPS, config("held", label))
-        await kube.merge(CONFIG_MAPS, "held", KYMA_NAMESPACE, {"metadata": {"finalizers": ["example.com/theirs"]}})
-        assert (await steps.apply(mandate)).pruned == [f"ConfigMap {KYMA_NAMESPACE}/held"]
+        await kube.apply(CLUSTER_ROLES, role(held))
+        await kube.merge(CLUSTER_ROLES, held, None, {"metadata": {"finalizers": ["example.com/theirs"]}})
+        assert (await steps.apply(mandate)).pruned == [f"ClusterRole {held}"]
         assert (await steps.apply(mandate)).pruned == []  # asked for already: somebody's finalizer is no drift
         assert await kube.find(CUSTOM_RESOURCE_DEFINITIONS, "relics.example.com")  # it would take users' objects along
     finally:
-        for name in ("ours-but-not-of-the-chart", "of-a-user"):
+        await kube.merge(CLUSTER_ROLES, held, None, {"metadata": {"finalizers": None}})
+        for name in ("claims-to-be-ours", "of-a-user"):
             await kube.delete(CONFIG_MAPS, name, KYMA_NAMESPACE)
+        await kube.delete(CUSTOM_RESOURCE_DEFINITIONS, "relics.example.com")
 
 
 async def test_new_credentials_reach_the_operand_without_restarting_it(
