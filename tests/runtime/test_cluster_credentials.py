@@ -23,7 +23,7 @@ from kube.errors import KubeError, Unavailable
 from kube.resources import NAMESPACES, Resource
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
-from tests.runtime.authority import Authority
+from tests.runtime.authority import Authority, server_context
 
 ACCOUNT = "refreshed"
 ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", namespaced=True)
@@ -239,13 +239,9 @@ async def a_server(certificate: Path, port: int, clients: Path | None = None) ->
         meta = {"name": "default", "uid": "1", "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z"}
         return web.json_response({"metadata": meta})
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(clients) if clients else None)
-    context.load_cert_chain(certificate)
-    if clients:
-        context.verify_mode = ssl.CERT_REQUIRED
     runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=server_context(certificate, clients)).start()
     try:
         yield
     finally:
