@@ -10,6 +10,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import aiohttp
 import yaml
 from kubernetes.aio import client as aio_client
 from kubernetes.aio.config import incluster_config, kube_config
+from kubernetes.aio.config.openid import OpenIDRequestor
 
 RENEWED_BEFORE: Final = 10.0
 """Seconds before a token's end at which a new one is asked for."""
@@ -84,7 +87,11 @@ async def access_from_environment() -> Access:
             return access_with(configuration, files, _end_of(configuration), pod=True)
         paths = _kubeconfigs()
         files = _contents(_read_by(paths))
-        loader = await kube_config.load_kube_config(os.pathsep.join(map(str, paths)), None, configuration)
+        merged = kube_config.KubeConfigMerger(os.pathsep.join(map(str, paths)))
+        loader = kube_config.KubeConfigLoader(
+            merged.config, config_base_path=None, config_persister=lambda _: _keep(merged)
+        )
+        await loader.load_and_set(configuration)
         _check_credentials(loader, configuration, paths)
         expiry = getattr(loader, "exec_plugin_expiry", None)
         return access_with(configuration, files, expiry.timestamp() if expiry else _end_of(configuration))
@@ -93,6 +100,22 @@ async def access_from_environment() -> Access:
     finally:
         # Certificates that are given as data become files for OpenSSL, which has read them by now.
         kube_config._cleanup_temp_files()
+
+
+class _Issuer(OpenIDRequestor):  # type: ignore[misc]  # the package is not followed
+    """The package's own verifies an issuer's certificate only where the kubeconfig has a CA for it, and then fails."""
+
+    def _get_connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._ssl_ca_cert))
+
+
+kube_config.OpenIDRequestor = _Issuer
+
+
+def _keep(merged: Any) -> None:
+    """Write renewed OIDC tokens into the kubeconfig, as kubectl does: a refresh token may be good for one use only."""
+    with contextlib.suppress(OSError):  # mounted read-only: the next renewal begins with the old one
+        merged.save_changes()
 
 
 def _kubeconfigs() -> list[Path]:

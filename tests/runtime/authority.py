@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 
 from cryptography import x509
@@ -47,3 +48,13 @@ class Authority:
 
 def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def server_context(certificate: Path, clients: Path | None = None) -> ssl.SSLContext:
+    """TLS of a server; with `clients` only for holders of a certificate of that CA."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(clients) if clients else None)
+    context.load_cert_chain(certificate)
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # our CAs are old ones
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -23,7 +23,7 @@ from kube.errors import KubeError, Unavailable
 from kube.resources import NAMESPACES, Resource
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
-from tests.runtime.authority import Authority
+from tests.runtime.authority import Authority, server_context
 
 ACCOUNT = "refreshed"
 ACCOUNTS = Resource("", "v1", "ServiceAccount", "serviceaccounts", namespaced=True)
@@ -232,20 +232,20 @@ async def test_networks_in_no_proxy_are_honoured_for_the_api_servers_address(
 
 
 @contextlib.asynccontextmanager
-async def a_server(certificate: Path, port: int, clients: Path | None = None) -> AsyncIterator[None]:
+async def a_server(
+    certificate: Path, port: int, clients: Path | None = None, tokens: list[str] | None = None
+) -> AsyncIterator[None]:
     """Answers everything with one Namespace; with `clients`, only to holders of a certificate of that CA."""
 
-    async def answer(_: web.BaseRequest) -> web.Response:
+    async def answer(request: web.BaseRequest) -> web.Response:
+        if tokens is not None:
+            tokens.append(request.headers["Authorization"])
         meta = {"name": "default", "uid": "1", "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z"}
         return web.json_response({"metadata": meta})
 
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(clients) if clients else None)
-    context.load_cert_chain(certificate)
-    if clients:
-        context.verify_mode = ssl.CERT_REQUIRED
     runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=context).start()
+    await web.TCPSite(runner, "127.0.0.1", port, ssl_context=server_context(certificate, clients)).start()
     try:
         yield
     finally:
@@ -316,3 +316,89 @@ async def test_no_private_key_stays_in_a_temporary_file(login: Login, monkeypatc
     config = login.kubeconfig({"client-certificate-data": pair, "client-key-data": pair})
     async with connected(config, monkeypatch):
         assert list(temporary.iterdir()) == []
+
+
+class Issuer:
+    """An OIDC issuer whose tokens last a moment, and whose refresh tokens are good for one use each."""
+
+    def __init__(self, certificate: Path) -> None:
+        self._certificate, self.port, self.issued = certificate, free_port(), 0
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def refresh_token(self) -> str:
+        return f"refresh-{self.issued}"
+
+    def id_token(self, seconds: float) -> str:
+        claims = json.dumps({"exp": int(datetime.datetime.now(datetime.UTC).timestamp() + seconds), "n": self.issued})
+        return f"e30.{base64.urlsafe_b64encode(claims.encode()).decode().rstrip('=')}.c2ln"
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        if request.path == "/.well-known/openid-configuration":
+            return web.json_response({"token_endpoint": f"{self.url}/token"})
+        if dict(await request.post())["refresh_token"] != self.refresh_token:
+            return web.Response(status=400)
+        self.issued += 1
+        token = self.id_token(credentials.RENEWED_BEFORE + 1)
+        return web.json_response({"id_token": token, "refresh_token": self.refresh_token})
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self.port, ssl_context=server_context(self._certificate)).start()
+        try:
+            yield
+        finally:
+            await runner.cleanup()
+            await asyncio.sleep(0.05)  # TLS says goodbye
+
+
+def oidc(login: Login, issuer: Issuer, ca: Path | None, port: int, authority: Authority) -> str:
+    """A kubeconfig of somebody whose id token has ended."""
+    config = {
+        "client-id": "me",
+        "client-secret": "mine",
+        "idp-issuer-url": issuer.url,
+        "id-token": issuer.id_token(-60),
+        "refresh-token": issuer.refresh_token,
+    }
+    if ca:
+        config["idp-certificate-authority-data"] = base64.b64encode(ca.read_bytes()).decode()
+    there = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(authority.file)}
+    return login.kubeconfig({"auth-provider": {"name": "oidc", "config": config}}, there)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package's
+async def test_oidc_tokens_are_renewed_before_their_end_and_kept_for_the_next_renewal(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, port, tokens = Authority(login.folder, "ours"), free_port(), list[str]()
+    issuer = Issuer(authority.issue("issuer"))
+    config = oidc(login, issuer, authority.file, port, authority)
+    async with (
+        issuer.running(),
+        a_server(authority.issue("server"), port, tokens=tokens),
+        connected(config, monkeypatch) as kube,
+        asyncio.timeout(15),
+    ):
+        while issuer.issued < 3:
+            await kube.get(NAMESPACES, "default")
+            await asyncio.sleep(0.1)
+    assert len(set(tokens)) >= 2 and issuer.refresh_token in await asyncio.to_thread(Path(config).read_text)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package's
+async def test_an_issuer_whose_certificate_nobody_vouches_for_gets_no_refresh_token(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, port = Authority(login.folder, "ours"), free_port()
+    issuer = Issuer(authority.issue("issuer"))
+    async with issuer.running():
+        with pytest.raises(ValueError, match=r"(?i)certificate"):
+            async with connected(oidc(login, issuer, None, port, authority), monkeypatch):
+                pass
+    assert issuer.issued == 0

@@ -20,7 +20,7 @@ from runtime import contacts
 from runtime.connect import Temporal, client_config
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
-from tests.runtime.authority import Authority
+from tests.runtime.authority import Authority, server_context
 
 
 class Gate:
@@ -35,9 +35,7 @@ class Gate:
     async def listen(self, certificate: Path, clients: Path) -> None:
         """From now on with these, and every connection of before is lost."""
         await self.close()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(clients))
-        context.load_cert_chain(certificate)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context = server_context(certificate, clients)
         context.set_alpn_protocols(["h2"])
         context.num_tickets = 0
         self._listening = await asyncio.start_server(self._enter, "127.0.0.1", self._port, ssl=context)
