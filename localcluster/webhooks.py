@@ -29,8 +29,7 @@ class WebhookRoute(ThreadedServer):
         certificate: data of Secret webhook-server-cert; None if there is none.
         """
         super().__init__("webhook-route")
-        self.has_operand = False
-        """Whether calls go to where they are meant to go."""
+        self._has_operand = False
         self.serve: dict[str, str] | None = None
         """Data of a Secret to serve with instead, as an operand does that has not seen a new certificate yet."""
         self._certificate = certificate
@@ -38,6 +37,15 @@ class WebhookRoute(ThreadedServer):
         self._socket = f"{self._folder}/socket"
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def lead_to_operand(self, yes: bool = True) -> None:
+        """From now on calls go to where they are meant to go; or not any more. Connections of before are ended."""
+        self._has_operand = yes
+        self._loop.call_soon_threadsafe(self._drop)
+
+    def _drop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
 
     def configuration(self) -> dict[str, Any]:
         """What the API server has to be told."""
@@ -59,8 +67,7 @@ class WebhookRoute(ThreadedServer):
 
     async def _cleanup(self) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
+        self._drop()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._runner.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -70,7 +77,7 @@ class WebhookRoute(ThreadedServer):
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
             host, _, port = head.split()[1].decode().rpartition(":")
             try:
@@ -80,10 +87,9 @@ class WebhookRoute(ThreadedServer):
             else:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(_pipe(reader, there[1]), _pipe(there[0], writer))
-        writer.close()
 
     async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self.has_operand:
+        if self._has_operand:
             return await asyncio.open_connection(host, port)
         data = self.serve or await asyncio.to_thread(self._certificate)
         if data is None:

@@ -22,9 +22,9 @@ BINDINGS = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindi
 @pytest.fixture
 def nobody_answers(control_plane: ControlPlane) -> Iterator[None]:
     """Calls reach for a process behind the operand's pod, and there is none."""
-    control_plane.webhooks.has_operand = True
+    control_plane.webhooks.lead_to_operand()
     yield
-    control_plane.webhooks.has_operand = False
+    control_plane.webhooks.lead_to_operand(False)
 
 
 async def test_nobody_behind_the_webhooks_is_not_ready_and_is_said(
@@ -36,7 +36,7 @@ async def test_nobody_behind_the_webhooks_is_not_ready_and_is_said(
     assert not error.value.non_retryable
     (unready,) = (await steps.check_drift(mandate)).unready
     assert "failed calling webhook" in unready
-    control_plane.webhooks.has_operand = False
+    control_plane.webhooks.lead_to_operand(False)
     await steps.wait_ready(mandate)
     assert (await steps.check_drift(mandate)).unready == []
 
