@@ -1,6 +1,9 @@
 """Puts the operand's chart into the cluster: only what differs, in an order that stands up by itself."""
 
 import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from temporalio import activity
@@ -9,22 +12,20 @@ from activities.edge import checked
 from activities.progress import Progress, heartbeating
 from kube.answers import Object
 from kube.client import Kube
-from kube.drift import drifted
 from kube.errors import KubeError
-from kube.readiness import has_ready_endpoint
+from kube.readiness import has_ready_endpoint, webhook_names
 from kube.resources import (
     APPLY_WAVES,
+    CLUSTER_ROLE_BINDINGS,
     CONFIG_MAPS,
     ENDPOINT_SLICES,
     PRIORITY_CLASSES,
-    SECRETS,
+    ROLE_BINDINGS,
 )
 from models.conditions import Reason
 from models.mandate import Purpose
 from models.names import (
     KYMA_NAMESPACE,
-    OPERAND_CLUSTER_ID_SECRET,
-    OPERAND_CREDENTIALS_SECRET,
     OPERAND_WEBHOOK_SERVICE,
 )
 from models.operators import OperatorRef
@@ -32,12 +33,15 @@ from models.provision import Applied, ChartInput, Survey
 from models.status import Finding
 from operand.certificates import certificates_are_usable, ensure_certificates
 from operand.credentials import Credentials, installed_credentials, read_credentials
+from operand.drift import Drift
 from operand.errors import Permanent, failure_of
 from operand.mandated import MandatedKube, holding
-from operand.ownership import is_labelled
 from operand.rendered_vs_live import Comparison, Item, Surplus, not_ready
 from operand.rendering import ChartRenderer
+from operand.rivals import Rivals
 from operand.service_objects import is_operand_needed
+from operand.traces import forget_cluster_id, forget_credentials, former_namespaces, noting
+from operand.webhook_call import webhook_call_trouble
 
 AT_ONCE: Final = 8
 """Objects applied side by side."""
@@ -50,6 +54,8 @@ class ChartActivities:
         self._kube = kube
         self._renderer = renderer
         self._comparison = Comparison(kube, renderer)
+        self._drift = Drift(kube)
+        self._rivals = Rivals()
 
     @activity.defn
     @checked
@@ -61,13 +67,23 @@ class ChartActivities:
         (items, surplus), slices = await asyncio.gather(
             self._comparison.items(input.ref, credentials, ca), webhook_endpoints(self._kube)
         )
+        unready = [*not_ready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])]
         return Survey(
             drifted=[
-                *(item.name for item in items if drifted(item.wanted, item.live)),
+                *(item.name for item in await self._drift.among(items)),
                 *(f"{resource.named(obj)}, which is no longer part of the chart" for resource, obj in surplus),
             ],
-            unready=[*not_ready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])],
+            unready=unready or await self._webhook_trouble(items),
         )
+
+    async def _webhook_trouble(self, items: list[Item]) -> list[str]:
+        """Asked twice: one call that is lost does not take a CR out of Ready."""
+        names = [name for item in items for name in webhook_names(item.wanted)]
+        if await webhook_call_trouble(self._kube, names) is None:
+            return []
+        await asyncio.sleep(0.3)
+        trouble = await webhook_call_trouble(self._kube, names)
+        return [trouble] if trouble else []
 
     @activity.defn
     @checked
@@ -99,21 +115,24 @@ class ChartActivities:
         self, ref: OperatorRef, held: MandatedKube, credentials: Credentials, progress: Progress
     ) -> Applied:
         progress.say("certificates")
-        try:
+        with _named("webhook certificates"):
             ca = await ensure_certificates(self._kube, held)
-        except KubeError as error:
-            raise failure_of(error, Reason.CHART_INSTALL_FAILED, f"webhook certificates: {error}") from error
         progress.say("rendering")
         items, surplus = await self._comparison.items(ref, credentials, ca)
         await self._check_priority_classes(items)
-        written = await self._apply(items, held, credentials, progress)
-        await self._forget_moved_credentials(items, held, credentials)
-        return Applied(
-            chart_version=self._renderer.version,
-            written=written,
-            pruned=await self._prune(surplus, held),
-            unchanged=len(items) - len(written),
-        )
+        former = await former_namespaces(self._kube, credentials.namespace)
+        noted = [_noting(item, {credentials.namespace, *former}) for item in items]
+        applied = Applied(chart_version=self._renderer.version)
+        await self._apply(ref, noted, held, credentials, progress, applied)
+        if former:
+            with _named("credentials left in a namespace of before"):
+                await forget_credentials(self._kube, held, former)
+                for item in items:
+                    if item.is_configuration:
+                        await held.apply(item.resource, item.wanted)
+        applied.pruned = await self._prune(surplus, held)
+        applied.unchanged = len(items) - len(applied.written)
+        return applied
 
     async def _credentials(self) -> Credentials:
         answer = await read_credentials(self._kube)
@@ -140,9 +159,15 @@ class ChartActivities:
                 raise Permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")
 
     async def _apply(
-        self, items: list[Item], held: MandatedKube, credentials: Credentials, progress: Progress
-    ) -> list[str]:
-        changed = [item for item in items if drifted(item.wanted, item.live)]
+        self,
+        ref: OperatorRef,
+        items: list[Item],
+        held: MandatedKube,
+        credentials: Credentials,
+        progress: Progress,
+        applied: Applied,
+    ) -> None:
+        changed = self._drift.suspected(items)
         going = [item.name for item in changed if item.live and item.live["metadata"].get("deletionTimestamp")]
         if going:
             raise progress.still_waiting(f"still being deleted: {', '.join(going)}", pause=0.5)
@@ -153,11 +178,14 @@ class ChartActivities:
                 progress.say(f"applying {item.name}")
                 try:
                     await self._replace_binding(item, held)
-                    await held.apply(item.resource, item.wanted)
+                    after = await held.apply(item.resource, item.wanted)
                     progress.got_answer()
                 except KubeError as error:
                     text = credentials.scrub(f"{item.name}: {error}")
                     raise failure_of(error, Reason.CHART_INSTALL_FAILED, text) from None
+                if self._drift.settle(item, after):
+                    applied.written.append(item.name)
+                    applied.contested += self._rivals.contests(ref.uid, item, after)
 
         for wave in APPLY_WAVES:
             try:
@@ -167,36 +195,27 @@ class ChartActivities:
                             tasks.create_task(apply(item))
             except* Exception as group:
                 raise group.exceptions[0] from None
-            if CONFIG_MAPS in wave:
-                await self._forget_old_cluster_id(changed, held)
-        return [item.name for item in changed]
+            if CONFIG_MAPS in wave:  # and before the operand starts with it
+                with _named("the cluster id that the operand remembers"):
+                    for namespace in {KYMA_NAMESPACE, credentials.namespace}:
+                        await forget_cluster_id(self._kube, held, namespace, unless=credentials.cluster_id)
 
     async def _replace_binding(self, item: Item, held: MandatedKube) -> None:
-        """A roleRef cannot be changed: a binding to another role has to go first (rbac.authorization.k8s.io/v1)."""
-        if item.live and item.live.get("roleRef") != item.wanted.get("roleRef"):
-            meta = item.live["metadata"]
+        """A roleRef cannot be changed: a binding to another role has to go first (rbac.authorization.k8s.io/v1).
+
+        One without our label may be there too, of an operand that somebody installed with Helm.
+        """
+        if item.resource not in (ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS):
+            return
+        live, wanted = item.live, item.wanted["metadata"]
+        if live is None:
+            named = await self._kube.list(
+                item.resource, wanted.get("namespace"), fields=f"metadata.name={wanted['name']}"
+            )
+            live = next(iter(named.items), None)
+        if live and live.get("roleRef") != item.wanted.get("roleRef"):
+            meta = live["metadata"]
             await held.delete(item.resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
-
-    async def _forget_old_cluster_id(self, changed: list[Item], held: MandatedKube) -> None:
-        """The operand keeps the first cluster id it saw in a Secret, and does not start with another one."""
-        for item in changed:
-            if item.resource is not CONFIG_MAPS or item.live is None:
-                continue
-            before, after = item.live.get("data") or {}, item.wanted.get("data") or {}
-            if before.get("CLUSTER_ID") != after.get("CLUSTER_ID"):
-                namespace = before.get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
-                old = await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, metadata_only=True)
-                if old:
-                    await held.delete(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, uid=old["metadata"]["uid"])
-
-    async def _forget_moved_credentials(self, items: list[Item], held: MandatedKube, credentials: Credentials) -> None:
-        """Live credentials must not stay behind in a namespace that is no longer theirs."""
-        for item in items:
-            before = ((item.live or {}).get("data") or {}).get("RELEASE_NAMESPACE")
-            if item.resource is CONFIG_MAPS and before and before != credentials.namespace:
-                old = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, before, metadata_only=True)
-                if old and is_labelled(old):
-                    await held.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, before, uid=old["metadata"]["uid"])
 
 
 NO_ENDPOINT: Final = f"Service {KYMA_NAMESPACE}/{OPERAND_WEBHOOK_SERVICE} has no ready endpoint"
@@ -206,6 +225,19 @@ async def webhook_endpoints(kube: Kube) -> list[Object]:
     """The EndpointSlices behind the operand's webhook Service."""
     selector = f"kubernetes.io/service-name={OPERAND_WEBHOOK_SERVICE}"
     return (await kube.list(ENDPOINT_SLICES, KYMA_NAMESPACE, labels=selector)).items
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Say what an error of the API server was about."""
+    try:
+        yield
+    except KubeError as error:
+        raise failure_of(error, Reason.CHART_INSTALL_FAILED, f"{what}: {error}") from error
+
+
+def _noting(item: Item, namespaces: set[str]) -> Item:
+    return replace(item, wanted=noting(item.wanted, namespaces)) if item.is_configuration else item
 
 
 def _pod_spec(obj: Object) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from activities.chart import NO_ENDPOINT
 from activities.edge import checked
 from activities.progress import heartbeating
 from kube.client import Kube
-from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks
+from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks, webhook_names
 from kube.reflector import Reflector, Source
 from kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
@@ -24,11 +24,16 @@ from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_POD_SELECTOR,
 from models.provision import ReadyInput
 from operand.certificates import certificates_are_usable
 from operand.mandated import holding
+from operand.ownership import is_ours
+from operand.webhook_call import webhook_call_trouble
 
 ATTEMPT: Final = 30.0
 """Seconds one attempt watches before it reports what is not ready and is tried again, within the deadline."""
 SETTLE: Final = 2.0
 """Seconds after which pods are asked why they do not become ready."""
+FIRST_LOOK: Final = 0.1
+LAST_LOOK: Final = 2.0
+"""Seconds until the next look where nothing changes: soon at first, for the API server learns of endpoints as we do."""
 
 
 class ReadinessActivities:
@@ -48,16 +53,17 @@ class ReadinessActivities:
             following = [asyncio.create_task(_follow(reflector, changed)) for reflector in reflectors]
             try:
                 async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
-                    settled = False
-                    while waiting := await self._waiting_for(reflectors, settled):
+                    pause, quiet = FIRST_LOOK, 0.0
+                    while waiting := await self._waiting_for(reflectors, settled=quiet >= SETTLE):
                         if not any(reflector.trouble for reflector in reflectors):
                             progress.got_answer()
                         progress.say("; ".join(waiting))
                         try:
-                            async with asyncio.timeout(SETTLE):
+                            async with asyncio.timeout(pause):
                                 await changed.wait()
+                            pause = FIRST_LOOK
                         except TimeoutError:
-                            settled = True
+                            quiet, pause = quiet + pause, min(pause * 2, LAST_LOOK)
                         changed.clear()
             except TimeoutError:
                 raise progress.still_waiting(progress.text or "the cluster did not answer", pause=0.1) from None
@@ -75,6 +81,8 @@ class ReadinessActivities:
                 waiting += [] if has_ready_endpoint(list(reflector.known.values())) else [NO_ENDPOINT]
                 continue
             for obj in reflector.known.values():
+                if not is_ours(reflector.source.resource, obj):
+                    continue  # a label is easily copied
                 if trouble := unready(reflector.source.resource, obj):
                     waiting.append(f"{reflector.source.resource.named(obj)} {trouble}")
         if waiting and settled:
@@ -87,10 +95,16 @@ class ReadinessActivities:
         ca = await certificates_are_usable(self._kube)
         if ca is None:
             return ["the webhook certificates are not usable"]
-        troubles = []
+        troubles: list[str] = []
+        names: list[str] = []
         for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-            live = (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items
-            troubles += [f"{resource.named(obj)} {trouble}" for obj in live if (trouble := untrusted_webhooks(obj, ca))]
+            for obj in (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items:
+                if is_ours(resource, obj):
+                    names += webhook_names(obj)
+                    trouble = untrusted_webhooks(obj, ca)
+                    troubles += [f"{resource.named(obj)} {trouble}"] if trouble else []
+        if not troubles and (trouble := await webhook_call_trouble(self._kube, names)):
+            troubles = [trouble]
         return troubles
 
 

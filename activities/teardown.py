@@ -37,11 +37,11 @@ from models.names import (
     OPERAND_FINALIZER,
 )
 from models.text import some
-from operand.credentials import operand_config
 from operand.errors import Failure, Permanent, failure_of
 from operand.mandated import MandatedKube, holding
 from operand.operand_pods import OperandPods
-from operand.ownership import is_labelled, is_ours, managed, written_by_us
+from operand.ownership import is_ours, managed, written_by_us
+from operand.traces import installed_namespaces, our_credentials
 
 FIRST_LOOK: Final = 0.05
 LAST_LOOK: Final = 5.0
@@ -125,18 +125,15 @@ class TeardownActivities:
     async def _elsewhere(self) -> list[Target]:
         """What the operand made itself, and credentials outside of kyma-system.
 
-        The installed configuration says where. It may be edited, so a namespace is believed only where a Secret with
-        our label and the credentials' name is.
+        The installed configuration says where. It may be edited, so a namespace is believed only where a Secret of that
+        name is that we wrote.
         """
-        namespaces = [KYMA_NAMESPACE]
-        configured = (await operand_config(self._kube)).get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
+        namespaces = {KYMA_NAMESPACE, *await installed_namespaces(self._kube)}
         found: list[Target] = []
-        if configured != KYMA_NAMESPACE:
-            secret = await self._kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, configured, metadata_only=True)
-            if secret and is_labelled(secret):
-                found.append(Target(SECRETS, configured, OPERAND_CREDENTIALS_SECRET, secret["metadata"]["uid"]))
-                namespaces.append(configured)
-        for namespace in namespaces:
+        for namespace in sorted(namespaces):
+            credentials = await our_credentials(self._kube, namespace, metadata_only=True)
+            if credentials and namespace != KYMA_NAMESPACE:  # there it is found with all that the chart rendered
+                found.append(Target(SECRETS, namespace, OPERAND_CREDENTIALS_SECRET, credentials["metadata"]["uid"]))
             secret = await self._kube.find(SECRETS, OPERAND_CLUSTER_ID_SECRET, namespace, metadata_only=True)
             if secret:  # without our label: the operand made it
                 found.append(Target(SECRETS, namespace, OPERAND_CLUSTER_ID_SECRET, secret["metadata"]["uid"]))

@@ -105,8 +105,8 @@ def environment_ready(environment: Environment, sap: ServiceManager, operand: Pr
     person = Client(environment.cluster)
     person.put_secret(sap.credentials())
     person.create_operator("bench")
-    wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
     operand = operand or environment.start_operand()
+    wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
     person.ensure_namespace("bench-0")
 
     def admitted() -> bool:

@@ -143,10 +143,25 @@ class Kube:
         Raises:
             Stale: it said no, so nothing was sent.
         """
+        return await self._apply("apply", resource, obj, AS_OURS, allowed)
+
+    async def rehearse(self, resource: Resource, obj: Object, *, patience: int = 0) -> Object:
+        """What an apply would answer, by a dry run: it goes through admission and changes nothing.
+
+        Args:
+            patience: seconds after which the API server gives up, admission included; 0 for its own default.
+        """
+        timeout = f"{patience}s" if patience else ""
+        return await self._apply("dry-run", resource, obj, {**AS_OURS, "dryRun": "All", "timeout": timeout})
+
+    async def _apply(
+        self, verb: str, resource: Resource, obj: Object, query: Mapping[str, str], allowed: Allowed = None
+    ) -> Object:
         path = resource.path(obj["metadata"].get("namespace"), obj["metadata"]["name"])
-        query, how = {**AS_OURS, "force": "true"}, "application/apply-patch+yaml"
+        how = "application/apply-patch+yaml"
+        query = {**query, "force": "true"}
         return await self._transport.ask(
-            Request("apply", resource, "PATCH", path, query, obj, content_type=how, allowed=allowed)
+            Request(verb, resource, "PATCH", path, query, obj, content_type=how, allowed=allowed)
         )
 
     async def create(self, resource: Resource, obj: Object) -> Object:

@@ -42,6 +42,11 @@ def untrusted_webhooks(configuration: Object, ca_bundle: str) -> str | None:
     return f"does not trust our CA: {', '.join(wrong)}" if wrong else None
 
 
+def webhook_names(configuration: Object) -> list[str]:
+    """What the API server calls the webhooks of a configuration."""
+    return [str(webhook.get("name", "?")) for webhook in configuration.get("webhooks") or []]
+
+
 def has_ready_endpoint(slices: Sequence[Object]) -> bool:
     """Whether any address behind a Service can be called (EndpointSlice conditions, discovery.k8s.io/v1)."""
     return any(
@@ -52,8 +57,12 @@ def has_ready_endpoint(slices: Sequence[Object]) -> bool:
 
 
 def pod_trouble(pods: Sequence[Object]) -> str | None:
-    """Why pods do not become ready, in the words of the scheduler or the kubelet."""
-    for pod in pods:
+    """Why pods do not become ready, in the words of the scheduler or the kubelet.
+
+    The newest pod comes first: after a change the old ones say nothing about it. Those that end come last.
+    """
+    newest_first = sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+    for pod in sorted(newest_first, key=lambda pod: bool(pod["metadata"].get("deletionTimestamp"))):
         status = pod.get("status") or {}
         for container in (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or []):
             waiting = (container.get("state") or {}).get("waiting") or {}
@@ -76,6 +85,13 @@ def _deployment(obj: Object) -> str | None:
         return f"cannot create pods: {failure.get('message', '')}"
     if "observedGeneration" not in status:
         return "is not observed by its controller yet"
+    paused = ", and is paused (spec.paused), so that nothing changes that" if obj["spec"].get("paused") else ""
+    trouble = _rollout(obj, wanted, status)
+    return f"{trouble}{paused}" if trouble else None
+
+
+def _rollout(obj: Object, wanted: int, status: Mapping[str, Any]) -> str | None:
+    progressing = _condition(obj, "Progressing")
     total, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
     available, ready = status.get("availableReplicas", 0), status.get("readyReplicas", 0)
     if updated < wanted:
@@ -84,7 +100,7 @@ def _deployment(obj: Object) -> str | None:
         return f"{total - updated} old pods are still there"
     if available < updated or ready < wanted:
         return f"{min(available, ready)} of {wanted} pods are available"
-    if progressing and progressing.get("reason") != "NewReplicaSetAvailable":
+    if progressing and progressing.get("reason") not in ("NewReplicaSetAvailable", "DeploymentPaused"):
         return "the new pods are not counted as available yet"
     if _condition(obj, "Available").get("status") != "True":
         return f"is not available: {_condition(obj, 'Available').get('message', '')}"

@@ -112,12 +112,15 @@ CHART_KINDS: Final = (
 The trigger watches them, applying follows this order, and removal finds what any version left.
 """
 APPLY_WAVES: Final = (
-    (CUSTOM_RESOURCE_DEFINITIONS, SERVICE_ACCOUNTS, CONFIG_MAPS, SECRETS, CLUSTER_ROLES, ROLES, NETWORK_POLICIES),
-    (CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICES),
+    (CUSTOM_RESOURCE_DEFINITIONS, SERVICE_ACCOUNTS, CONFIG_MAPS, CLUSTER_ROLES, ROLES, NETWORK_POLICIES),
+    (SECRETS, CLUSTER_ROLE_BINDINGS, ROLE_BINDINGS, SERVICES),
     (DEPLOYMENTS,),
     (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS),
 )
-"""Objects of one wave do not need each other and are applied side by side; webhooks come last."""
+"""Objects of one wave do not need each other and are applied side by side; webhooks come last.
+
+Credentials come after the ConfigMap, on which is noted where they are put.
+"""
 
 
 def chart_kind(obj: Mapping[str, Any]) -> Resource:

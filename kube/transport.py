@@ -51,7 +51,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked for. The verb is Kubernetes' own, as RBAC and audit logs have it, with `apply` for its patch."""
+    """What is asked for.
+
+    The verb is Kubernetes' own, as RBAC and audit logs have it, with `apply` and `dry-run` for its patch.
+    """
 
     verb: str
     resource: Resource

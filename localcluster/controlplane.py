@@ -1,7 +1,7 @@
 """Starts etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, and one faked node.
 
 RBAC is on; each component has a user of its own, so audit logs and metrics tell who asked for what. Pods become
-ready because kwok says so; their IP is this host's, so a webhook server listening here is really called.
+ready because kwok says so; their IP is this host's, so a webhook server listening here is really called (webhooks.py).
 """
 
 import json
@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from localcluster.binaries import binary
 from localcluster.processes import Process, free_port, listens, own_folder, probe, wait_until
 from localcluster.started import Started
+from localcluster.webhooks import WebhookRoute
+from models.names import KYMA_NAMESPACE, WEBHOOK_CERT_SECRET
 
 CHECKOUT: Final = Path(__file__).parent.parent
 STATE: Final = CHECKOUT / ".local"
@@ -44,6 +46,7 @@ class ControlPlane(Started):
         self.folder = own_folder(STATE, "cluster")
         self._tokens = {user: secrets.token_hex(16) for user in USERS}
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
+        self.webhooks = WebhookRoute(self._webhook_certificate)
         self._stack = ExitStack()
         self._apiserver: Process | None = None
         self._controllers: list[Process] = []
@@ -156,6 +159,7 @@ class ControlPlane(Started):
             ],
         )
         self._write_keys()
+        self._stack.enter_context(self.webhooks)
         wait_until(lambda: probe(f"{urls}/health")[0] == 200, "etcd to be healthy", etcd)
         self.start_apiserver()
         self._set_up_cluster()
@@ -230,8 +234,22 @@ class ControlPlane(Started):
             *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
             *("--enable-aggregator-routing=true", "--service-cluster-ip-range=10.96.0.0/16"),
             *("--endpoint-reconciler-type=none", "--max-requests-inflight=2000"),
+            f"--egress-selector-config-file={self._egress()}",
             *(self._audit_flags() if self._audit else ()),
         ]
+
+    def _egress(self) -> Path:
+        path = self.folder / "egress.yaml"
+        path.write_text(yaml.safe_dump(self.webhooks.configuration()))
+        return path
+
+    def _webhook_certificate(self) -> dict[str, str] | None:
+        try:
+            found = self.request("GET", f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/{WEBHOOK_CERT_SECRET}")
+        except OSError:
+            return None
+        data: dict[str, str] = found["data"]
+        return data
 
     def _audit_flags(self) -> list[str]:
         policy = self.folder / "audit.yaml"

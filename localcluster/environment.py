@@ -129,6 +129,7 @@ class Environment(Started):
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""
         environment = {**self.workers[0].environment, "KUBECONFIG": str(self.cluster.kubeconfig())}
         command = [sys.executable, "-m", "localcluster.operand"]
+        self.cluster.webhooks.lead_to_operand()
         process = Process("operand", command, self.cluster.folder, environment)
         self._stack.callback(process.stop)
         return process

@@ -10,11 +10,8 @@ import base64
 import contextlib
 import json
 import os
-import ssl
 import sys
-import tempfile
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -25,12 +22,12 @@ from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound
 from kube.reflector import Reflector, Source
 from kube.resources import PODS, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from localcluster.webhooks import admit, serving
 from models.names import (
     KYMA_NAMESPACE,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_FINALIZER,
     OPERAND_POD_SELECTOR,
-    PREVENT_DELETION_ANNOTATION,
     WEBHOOK_CERT_SECRET,
 )
 
@@ -207,34 +204,16 @@ def _path(resource: Resource) -> str:
     return "/v1/service_bindings" if resource is SERVICE_BINDINGS else "/v1/service_instances"
 
 
-async def admit(request: web.Request) -> web.Response:
-    """Both webhooks: everything passes, but a deletion that the annotation forbids."""
-    review = await request.json()
-    asked = review["request"]
-    response: dict[str, Any] = {"uid": asked["uid"], "allowed": True}
-    meta = (asked.get("oldObject") or {}).get("metadata") or {}
-    annotations = meta.get("annotations") or {}
-    if asked["operation"] == "DELETE" and annotations.get(PREVENT_DELETION_ANNOTATION, "").lower() == "true":
-        text = f"service instance '{meta['name']}' is marked with \"prevent deletion\""
-        response |= {"allowed": False, "status": {"code": 403, "message": text}}
-    return web.json_response({"apiVersion": review["apiVersion"], "kind": review["kind"], "response": response})
-
-
 @contextlib.asynccontextmanager
 async def webhook_server(kube: Kube) -> Any:
     """Serve the webhooks on all addresses with the certificate that the manager made."""
     data = (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("tls.crt", "tls.key"):
-            Path(folder, name).write_bytes(base64.b64decode(data[name]))  # noqa: ASYNC240
-        context.load_cert_chain(Path(folder, "tls.crt"), Path(folder, "tls.key"))
     app = web.Application()
     app.router.add_post("/{any:.*}", admit)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "0.0.0.0", WEBHOOK_PORT, ssl_context=context, reuse_address=True).start()
+        await web.TCPSite(runner, "0.0.0.0", WEBHOOK_PORT, ssl_context=serving(data), reuse_address=True).start()
         yield
     finally:
         await runner.cleanup()

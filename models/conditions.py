@@ -65,8 +65,8 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
     Reason.PROCESSING: Meaning(
         state=State.PROCESSING,
         ready=False,
-        when="The operand is being installed or repaired, or it lost availability.",
-        advice="Wait; the message names what is not ready yet and why.",
+        when="The operand is being installed or repaired, it lost availability, or somebody keeps changing it back.",
+        advice="Wait; the message names what is not ready yet and why, or who changes what back.",
     ),
     Reason.RECONCILE_SUCCEEDED: Meaning(
         state=State.READY,
@@ -107,7 +107,7 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
     Reason.PREPARING_INSTALL_INFO_FAILED: Meaning(
         state=State.ERROR,
         ready=False,
-        when="The operand's chart could not be rendered.",
+        when="The operand's chart could not be rendered, or does not use the values that the manager gives it.",
         advice="Mend the chart at BTP_CHART_PATH as Helm's message says, and restart the worker.",
     ),
     Reason.CHART_INSTALL_FAILED: Meaning(

@@ -2,13 +2,20 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import urlsplit
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from models.conditions import Reason
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
 
 REQUIRED_KEYS: Final = ("clientid", "clientsecret", "sm_url", "tokenurl", "cluster_id")
+URL_KEYS: Final = ("sm_url", "tokenurl")
 CLIENT_SECRET_KEY: Final = "clientsecret"
 CERTIFICATE_KEYS: Final = ("tls.crt", "tls.key")
 """Together they stand for `clientsecret`: the operand then asks for its tokens by mutual TLS."""
@@ -17,7 +24,9 @@ SECRET_REF: Final = f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET}"
 
 
 def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[Reason, str] | None:
-    """Why this Secret cannot be used, naming every missing key and every empty value; None if it can.
+    """Why this Secret cannot be used, naming every missing key and every empty or unusable value; None if it can.
+
+    Unusable is what the operand would refuse or stumble over when it has its first ServiceInstance.
 
     Names of keys only: the message goes into conditions and histories.
     """
@@ -36,6 +45,11 @@ def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[R
         findings.append(f"empty values: {_join(empty)}")
     if unreadable := [key for key, value in decoded.items() if value is None]:
         findings.append(f"values that are not text in UTF-8 without control characters: {_join(unreadable)}")
+    unusable = [f"{key} ({why})" for key, value in decoded.items() if value and (why := _trouble(key, value))]
+    if by_certificate and CLIENT_SECRET_KEY not in decoded.keys() - empty and not _is_pair(data):
+        unusable.append(f"{_join(CERTIFICATE_KEYS)} (no certificate in PEM with its private key)")
+    if unusable:
+        findings.append(f"values that the operand cannot use: {', '.join(sorted(unusable))}")
     if CLIENT_SECRET_KEY in missing + empty and any(key in data for key in CERTIFICATE_KEYS):
         findings.append(f"{_join(CERTIFICATE_KEYS)} stand for {CLIENT_SECRET_KEY} only together")
     if not findings:
@@ -43,11 +57,47 @@ def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[R
     return Reason.INVALID_SECRET, f"Secret {name} cannot be used: {'; '.join(findings)}"
 
 
+def is_namespace_name(text: str) -> bool:
+    """Whether a namespace can have that name (a DNS label, RFC 1123)."""
+    return re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text) is not None
+
+
 def text_values(secret: Mapping[str, Any]) -> dict[str, str]:
     """The decoded values by key that `verdict` has approved. Call only inside the activity that uses them."""
     data = secret.get("data") or {}
     keys = (*REQUIRED_KEYS, CREDENTIALS_NAMESPACE_KEY)
     return {key: value for key in keys if key in data and (value := _decoded(data[key])) is not None}
+
+
+def _trouble(key: str, value: str) -> str:
+    """Why the operand cannot use a value; empty if it can."""
+    if key in URL_KEYS and not _is_base_url(value):
+        return "not a URL of http or https with a host and without a query"
+    if key == CREDENTIALS_NAMESPACE_KEY and not is_namespace_name(value):
+        return "not the name of a namespace"
+    if key == "cluster_id" and "'" in value:
+        return "has a quotation mark, which ends it in the operand's queries"
+    return ""
+
+
+def _is_base_url(value: str) -> bool:
+    """Whether a path can be appended to it, as the operand does."""
+    try:
+        url = urlsplit(value)
+        has_port = url.port is None or url.port > 0
+    except ValueError:
+        return False
+    plain = not re.search(r"[\s?#@\\]", value)
+    return plain and has_port and url.scheme in ("http", "https") and bool(url.hostname)
+
+
+def _is_pair(data: Mapping[str, Any]) -> bool:
+    try:
+        certificate, key = (base64.b64decode(data[name], validate=True) for name in CERTIFICATE_KEYS)
+        known = load_pem_x509_certificate(certificate).public_key()
+        return bool(known == load_pem_private_key(key, None).public_key())
+    except (binascii.Error, TypeError, ValueError, UnsupportedAlgorithm):
+        return False
 
 
 def _decoded(value: Any) -> str | None:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from models.deprovision import Removed
 from models.limits import Limits, OperandTeardown
 from models.mandate import Mandated
+from models.provision import Rivalry
 
 
 class SoFar(BaseModel):
@@ -14,6 +15,7 @@ class SoFar(BaseModel):
 
     began: datetime | None = None
     ready_by: datetime | None = None
+    rivalry: Rivalry = Rivalry()
     removed: Removed = Removed()
     found: Removed = Removed()
     """The service objects that stood there at the beginning."""

@@ -1,7 +1,8 @@
 """What goes into and comes out of ProvisionWorkflow and its activities: references and counts, never Secret data."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel
 
@@ -35,6 +36,66 @@ class ChartInput(Mandated):
     """For which CR the chart is applied or looked at."""
 
 
+class Contest(BaseModel):
+    """A field of ours that somebody changed soon after we had applied it."""
+
+    object: str
+    field: str
+    """Empty where the whole object was deleted."""
+    manager: str = ""
+    """The field manager that changed it (metadata.managedFields); empty if nobody can be named."""
+    rounds: int = 1
+    """How often in a row."""
+
+    def __str__(self) -> str:
+        if not self.field:
+            return f"{self.object} is deleted again whenever it is applied"
+        who = f"field manager {self.manager!r}" if self.manager else "somebody"
+        return f"{self.object}: {self.field} is changed back by {who} whenever it is applied"
+
+
+PAUSES: Final = (0, 0, 2, 10, 20, 40, 60)
+"""Seconds before the next write, by rounds of a contest."""
+NAMED_FROM: Final = 3
+"""Rounds after which a contest is no accident: it becomes the CR's condition."""
+CHANCE: Final = timedelta(seconds=15)
+QUIET: Final = timedelta(minutes=1)
+"""How long fields have to be left alone until a contest counts as over: after one round, and after more."""
+MOST_CONTESTS: Final = 20
+
+
+class Rivalry(BaseModel):
+    """The contests of a run, with how often each was fought. Text of others, hence bounded."""
+
+    contests: list[Contest] = []
+    over_at: datetime | None = None
+    """When it counts as over if nothing is changed back until then."""
+
+    def after(self, seen: list[Contest], now: datetime) -> "Rivalry":
+        """What is known after one more look at what somebody changed back."""
+        if not seen:
+            return Rivalry() if self.over_at and now >= self.over_at else self
+        known = {(contest.object, contest.field): contest for contest in self.contests}
+        for contest in seen:
+            before = known.pop((contest.object, contest.field), None)
+            rounds = before.rounds + 1 if before else 1
+            known[contest.object, contest.field] = contest.model_copy(update={"rounds": rounds})
+        contests = list(known.values())[-MOST_CONTESTS:]
+        quiet = QUIET if any(contest.rounds > 1 for contest in contests) else CHANCE
+        return Rivalry(contests=contests, over_at=now + quiet)
+
+    @property
+    def pause(self) -> timedelta:
+        """How long the next write has to wait."""
+        rounds = max((contest.rounds for contest in self.contests), default=0)
+        return timedelta(seconds=PAUSES[min(rounds, len(PAUSES) - 1)])
+
+    @property
+    def named(self) -> str:
+        """What is told on the CR; empty while it may be chance."""
+        return "; ".join(str(contest) for contest in self.contests if contest.rounds >= NAMED_FROM)
+
+
 class Applied(BaseModel):
     """What applying the chart did."""
 
@@ -44,6 +105,8 @@ class Applied(BaseModel):
     pruned: list[str] = []
     """Kind and name of every object that the chart no longer renders and that was removed."""
     unchanged: int = 0
+    contested: list[Contest] = []
+    """Which of what was written somebody had changed soon after the last time."""
 
 
 class Survey(BaseModel):

@@ -1,7 +1,6 @@
 """Reads Secret `sap-btp-manager`. Its values stay in the activity that called: only verdicts travel."""
 
 import base64
-from collections.abc import Mapping
 from typing import Any, Final
 
 from kube.answers import Object
@@ -11,6 +10,7 @@ from models.conditions import Reason
 from models.credentials import CREDENTIALS_NAMESPACE_KEY, text_values, verdict
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_CONFIG, OPERAND_CREDENTIALS_SECRET
 from models.status import Finding
+from operand.traces import installed_namespaces, our_credentials
 
 _OF_THE_CHART: Final = ("tokenurlsuffix",)
 """What the chart adds to the operand's Secret by itself."""
@@ -21,8 +21,13 @@ class Credentials:
 
     def __init__(self, secret: Object) -> None:
         self._data: dict[str, str] = dict(secret.get("data") or {})
+        self._as_stored = list(self._data.values())
         texts = text_values(secret)
-        self._cluster_id = texts["cluster_id"]
+        # Handed on as they were judged: without the line end that `echo` leaves behind.
+        self._data |= {
+            key: base64.b64encode(text.encode()).decode() for key, text in texts.items() if key in self._data
+        }
+        self.cluster_id = texts["cluster_id"]
         self.namespace = texts.get(CREDENTIALS_NAMESPACE_KEY) or KYMA_NAMESPACE
         """Where the operand's own credentials Secret lives."""
 
@@ -32,13 +37,13 @@ class Credentials:
             key: value for key, value in self._data.items() if key not in ("cluster_id", CREDENTIALS_NAMESPACE_KEY)
         }
         return {
-            "cluster": {"id": self._cluster_id},
+            "cluster": {"id": self.cluster_id},
             "manager": {"management_namespace": self.namespace, "secret": {"data": passed_on}},
         }
 
     def scrub(self, text: str) -> str:
         """The text without any value of the Secret, plain or encoded: for messages of others that may quote one."""
-        for encoded in sorted(self._data.values(), key=len, reverse=True):
+        for encoded in sorted({*self._data.values(), *self._as_stored}, key=len, reverse=True):
             plain = base64.b64decode(encoded).decode(errors="replace").strip()
             for value in (encoded, plain):
                 if len(value) > 3:  # shorter ones would garble the sentence and give nothing away
@@ -59,21 +64,16 @@ async def read_credentials(kube: Kube) -> Credentials | Finding:
 
 async def installed_credentials(kube: Kube) -> Credentials | Finding:
     """What the operand runs with, put together as if it stood in Secret sap-btp-manager; or why that is not enough."""
-    config = await operand_config(kube)
-    namespace = config.get("RELEASE_NAMESPACE") or KYMA_NAMESPACE
-    secret = await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, namespace)
+    namespace = next(iter(await installed_namespaces(kube)), KYMA_NAMESPACE)
+    secret = await our_credentials(kube, namespace)
     data = {key: value for key, value in ((secret or {}).get("data") or {}).items() if key not in _OF_THE_CHART}
-    for key, text in (("cluster_id", config.get("CLUSTER_ID")), (CREDENTIALS_NAMESPACE_KEY, namespace)):
+    config = await kube.find(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
+    cluster_id = ((config or {}).get("data") or {}).get("CLUSTER_ID")
+    for key, text in (("cluster_id", cluster_id), (CREDENTIALS_NAMESPACE_KEY, namespace)):
         data |= {key: base64.b64encode(text.encode()).decode()} if text else {}
     if finding := verdict({"data": data}, f"{namespace}/{OPERAND_CREDENTIALS_SECRET}"):
         return Finding(reason=finding[0], message=finding[1])
     return Credentials({"data": data})
-
-
-async def operand_config(kube: Kube) -> Mapping[str, str]:
-    """What the installed operand was told: no secrets."""
-    found = await kube.find(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
-    return (found or {}).get("data") or {}
 
 
 async def _namespace_trouble(kube: Kube) -> Finding | None:

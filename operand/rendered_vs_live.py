@@ -10,6 +10,7 @@ from kube.readiness import unready, untrusted_webhooks
 from kube.resources import (
     BTP_OPERATORS,
     CHART_KINDS,
+    CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
     MUTATING_WEBHOOKS,
     SECRETS,
@@ -18,12 +19,14 @@ from kube.resources import (
     chart_kind,
 )
 from models.conditions import Reason
-from models.names import DISABLE_NETWORK_POLICIES_ANNOTATION, KYMA_NAMESPACE
+from models.names import DISABLE_NETWORK_POLICIES_ANNOTATION, KYMA_NAMESPACE, OPERAND_CONFIG
 from models.operators import OperatorRef
+from operand.chart_contract import broken_terms
 from operand.credentials import Credentials
 from operand.errors import Permanent
 from operand.ownership import is_ours, managed
 from operand.rendering import ChartRenderer, RenderError
+from operand.traces import noting
 
 PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
 """Kinds of which surplus objects are removed: not CRDs, which would take users' objects along, and no Secrets."""
@@ -42,6 +45,11 @@ class Item:
     @property
     def name(self) -> str:
         return self.resource.named(self.wanted)
+
+    @property
+    def is_configuration(self) -> bool:
+        """Whether it is the ConfigMap that tells the operand its cluster id and where its credentials are."""
+        return _is_configuration(self.wanted)
 
 
 class Comparison:
@@ -67,6 +75,11 @@ class Comparison:
                 Reason.PREPARING_INSTALL_INFO_FAILED,
                 f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
             ) from None  # the chained original would carry what was scrubbed
+        if broken := broken_terms(objects, credentials, ca):
+            name, said = self._renderer.chart.name, "; ".join(broken)
+            text = f"chart {name} does not use its values as this manager gives them: {said}"
+            raise Permanent(Reason.PREPARING_INSTALL_INFO_FAILED, text[:2000])
+        objects = [noting(obj, {credentials.namespace}) if _is_configuration(obj) else obj for obj in objects]
         kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
         kinds |= {(resource, KYMA_NAMESPACE if resource.namespaced else None) for resource in PRUNED}
         lists = await asyncio.gather(*(managed(self._kube, resource, namespace) for resource, namespace in kinds))
@@ -100,6 +113,10 @@ def not_ready(items: list[Item], ca: str) -> list[str]:
         if trouble:
             found.append(f"{item.name} {trouble}")
     return found
+
+
+def _is_configuration(obj: Object) -> bool:
+    return chart_kind(obj) is CONFIG_MAPS and obj["metadata"]["name"] == OPERAND_CONFIG
 
 
 def _is_surplus(kind: Resource, obj: Object) -> bool:

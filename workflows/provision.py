@@ -6,6 +6,7 @@ and goes on as a DeprovisionWorkflow under the same id: nothing applies the char
 """
 
 import asyncio
+import contextlib
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
         Applied,
         Assessment,
         ChartInput,
+        Contest,
         ProvisionOutcome,
         ProvisionResult,
         ReadyInput,
@@ -49,6 +51,7 @@ class ProvisionWorkflow:
         self._dirty = False
         self._deleting = False
         self._ready_by = input.so_far.ready_by
+        self._rivalry = input.so_far.rivalry
         self._passes = 0
         self._looked_again = False
         self._written = 0
@@ -85,13 +88,32 @@ class ProvisionWorkflow:
             result = await self._undisturbed(asyncio.create_task(self._pass()))
             if self._deleting:
                 workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
-            if result and (result.outcome is ProvisionOutcome.GONE or not self._dirty):
+            gone = result is not None and result.outcome is ProvisionOutcome.GONE
+            if result and (gone or not (self._dirty or await self._is_contested())):
                 began = workflow.info().start_time
                 count(result.outcome.value, (workflow.now() - began).total_seconds())
                 return result.model_copy(update={"passes": self._passes, "written": self._written})
             if history_is_long():
-                so_far = SoFar(ready_by=self._ready_by)
+                so_far = SoFar(ready_by=self._ready_by, rivalry=self._rivalry)
                 workflow.continue_as_new(input.model_copy(update={"so_far": so_far}))
+
+    async def _is_contested(self) -> bool:
+        """Stay a while after a field of ours was changed back: only a run remembers how often. True: look again."""
+        if self._rivalry.over_at is None:
+            return False
+        was_named = bool(self._rivalry.named)
+        with contextlib.suppress(TimeoutError):
+            left = max(self._rivalry.over_at - workflow.now(), timedelta(0))
+            await workflow.wait_condition(lambda: self._dirty or self._deleting, timeout=left)
+            return True
+        self._note([])
+        return was_named  # Ready was withheld
+
+    def _note(self, contested: list[Contest]) -> None:
+        was_named = self._rivalry.named
+        self._rivalry = self._rivalry.after(contested, workflow.now())
+        if was_named and not self._rivalry.named:
+            self._ready_by = None  # from here on it is about readiness again
 
     async def _undisturbed(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
         """The pass's result; None if it has to be made again.
@@ -164,6 +186,9 @@ class ProvisionWorkflow:
     async def _provide(self, seen: Assessment) -> ProvisionResult | None:
         if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
             await self._say(Reason.INITIALIZED, "applying the operand's chart")
+        if self._rivalry.pause:
+            self._show(f"Waiting {show_duration(self._rivalry.pause)} before the next write. {self._rivalry.named}")
+            await workflow.sleep(self._rivalry.pause)
         deadline = workflow.now() + self._limits.ready_timeout
         try:
             applied = await workflow.execute_activity_method(
@@ -171,6 +196,10 @@ class ProvisionWorkflow:
                 ChartInput(mandate=self._mandate),
                 **long(self._limits.ready_timeout, timedelta(minutes=2), "apply the chart: only what differs"),
             )
+            self._written += len(applied.written)
+            self._note(applied.contested)
+            if self._rivalry.named:
+                return await self._contested()
             deadline = self._ready_deadline(applied)
             waited = await self._wait_ready(deadline)
         except FailureError as error:
@@ -186,7 +215,6 @@ class ProvisionWorkflow:
 
     def _ready_deadline(self, applied: Applied) -> datetime:
         """Until when all has to be ready: counted anew from each apply that wrote something."""
-        self._written += len(applied.written)
         if self._ready_by is None or applied.written:
             self._ready_by = workflow.now() + self._limits.ready_timeout
         return self._ready_by
@@ -213,6 +241,15 @@ class ProvisionWorkflow:
                 return False
         await waiting
         return True
+
+    async def _contested(self) -> ProvisionResult:
+        """Ready is not said while somebody changes our fields back: it would not hold for a second."""
+        if self._ready_by is None:
+            self._ready_by = workflow.now() + self._limits.ready_timeout
+        if workflow.now() < self._ready_by:
+            return await self._not_ready(Finding(reason=Reason.PROCESSING, message=self._rivalry.named))
+        text = f"not ready within {show_duration(self._limits.ready_timeout)}: {self._rivalry.named}"
+        return await self._not_ready(Finding(reason=Reason.PROVISIONING_FAILED, message=text))
 
     async def _ready(self) -> ProvisionResult:
         self._ready_by = None

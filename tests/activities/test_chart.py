@@ -12,6 +12,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.resources import (
     BTP_OPERATORS,
+    CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
@@ -266,7 +267,7 @@ async def test_an_object_that_the_api_refuses_is_named(
 async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_secret(
     kube: Kube, tmp_path: Path, person: Person, mandate: Mandate, template: str
 ) -> None:
-    canaries = {key: f"canary-{key}-value" for key in CREDENTIALS}
+    canaries = {key: f"https://canary-{key}-value" for key in CREDENTIALS}
     person.put_secret(canaries)
     chart = tmp_path / "chart"
     shutil.copytree(CHART, chart)
@@ -278,6 +279,59 @@ async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_sec
     assert "does not render" in text and error.value.__cause__ is None
     for value in [*canaries.values(), *encoded(canaries).values()]:
         assert value not in text
+
+
+FOREIGN = [
+    ("secret.yaml", "range $key, $value := .Values.manager.secret.data", "range $key, $value := dict", "clientid"),
+    ("configmap.yaml", ".Values.cluster.id", '"theirs"', "cluster.id as CLUSTER_ID"),
+    ("_helpers.tpl", "with .root.Values.manager.webhook.caBundle", "with list", "manager.webhook.caBundle"),
+]
+
+
+@pytest.mark.parametrize(("file", "ours", "theirs", "says"), FOREIGN, ids=[file for file, *_ in FOREIGN])
+async def test_a_chart_with_values_of_its_own_is_refused_before_anything_is_applied(
+    kube: Kube,
+    tmp_path: Path,
+    mandate: Mandate,
+    credentials: dict[str, str],
+    file: str,
+    ours: str,
+    theirs: str,
+    says: str,
+) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(CHART, chart)
+    template = chart / "templates" / file
+    assert ours in template.read_text()
+    template.write_text(template.read_text().replace(ours, theirs))
+    with pytest.raises(Exception, match=says) as error:
+        await Steps(kube, ChartRenderer(chart)).apply(mandate)
+    assert "does not use its values" in str(error.value)
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
+
+
+async def test_a_binding_of_somebody_to_another_role_is_replaced(
+    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    name = "sap-btp-operator-manager-rolebinding"
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
+    control_plane.request("POST", CLUSTER_ROLE_BINDINGS.path(), {"metadata": {"name": name}, "roleRef": role})
+    await steps.apply(mandate)
+    assert (await kube.get(CLUSTER_ROLE_BINDINGS, name))["roleRef"]["name"] == ROLE
+
+
+async def test_names_and_keys_that_yaml_would_read_as_something_else_stay_text(
+    steps: Steps, kube: Kube, person: Person, mandate: Mandate
+) -> None:
+    elsewhere = await ensure_namespace(kube, "123")
+    person.put_secret(
+        CREDENTIALS | {"credentials_namespace": elsewhere, "on": "yes", "1e3": "1e3", "cluster_id": "1e3"}
+    )
+    await steps.apply(mandate)
+    data = (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere))["data"]
+    assert base64.b64decode(data["on"]) == b"yes" and base64.b64decode(data["1e3"]) == b"1e3"
+    assert (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]["RELEASE_NAMESPACE"] == "123"
+    await kube.delete(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere)
 
 
 def writes_so_far() -> float:

@@ -9,9 +9,12 @@ from kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
+from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate
 from models.names import (
     KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
     OPERAND_DEPLOYMENT,
 )
 from tests.activities.steps import Steps
@@ -56,3 +59,18 @@ async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(
         return "has no ready endpoint" in str((await steps.check_drift(mandate)).unready)
 
     await eventually(noticed)
+
+
+async def test_what_somebody_else_labelled_as_ours_does_not_count(
+    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    await steps.apply(mandate)
+    meta = {"name": "theirs", "namespace": KYMA_NAMESPACE, "labels": {MANAGED_BY_LABEL: MANAGED_BY}}
+    labels = {"matchLabels": {"app": "theirs"}}
+    pod = {"nodeSelector": {"no": "such-node"}, "containers": [{"name": "c", "image": "i"}]}
+    template = {"metadata": {"labels": labels["matchLabels"]}, "spec": pod}
+    control_plane.request(
+        "POST", DEPLOYMENTS.path(KYMA_NAMESPACE), {"metadata": meta, "spec": {"selector": labels, "template": template}}
+    )
+    await steps.wait_ready(mandate)
+    assert (await steps.check_drift(mandate)).unready == []

@@ -41,9 +41,9 @@ class Scene:
         self.person.delete("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
         self.person.put_secret(self.sap.credentials())
         self.person.create_operator(name)
-        self.until(lambda: self.state(name) == "Ready", "the CR to be Ready")
         if self.operand is None or not self.operand.alive:
             self.operand = self.environment.start_operand()
+        self.until(lambda: self.state(name) == "Ready", "the CR to be Ready")
 
     def make(self, pairs: dict[str, int], **binding: Any) -> None:
         """So many instances with a binding each in these namespaces, and wait until SAP has them all."""

@@ -144,3 +144,59 @@ def test_a_changed_client_secret_reaches_the_operand(person: Person) -> None:
     person.put_secret({**CREDENTIALS, "clientsecret": "rotated"})
     path = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/sap-btp-service-operator"
     until(lambda: (person.get(path) or {})["data"]["clientsecret"] == "cm90YXRlZA==", "the rotated secret")
+
+
+ADDS_A_PROXY = """
+Object{spec: Object.spec{template: Object.spec.template{spec: Object.spec.template.spec{
+  containers: object.spec.template.spec.containers.map(c, Object.spec.template.spec.containers{
+    name: c.name, image: c.image.replace("ghcr.io/", "mirror.example/"),
+    env: [Object.spec.template.spec.containers.env{name: "HTTPS_PROXY", value: "http://proxy:3128"}]
+  })}}}}"""
+ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+
+
+def test_a_policy_that_rewrites_the_deployment_leaves_the_cr_ready_and_silent(
+    person: Person, environment: Environment
+) -> None:
+    """Its operator is nudged again and again: no change of the condition, no Event, no write of the status."""
+    cluster = environment.cluster
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}
+    mutation = {"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": ADDS_A_PROXY}}
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "mutations": [mutation],
+    }
+    binding = {"metadata": {"name": "theirs"}, "spec": {"policyName": "theirs"}}
+    cluster.request("POST", f"{ADMISSION}/mutatingadmissionpolicies", {"metadata": {"name": "theirs"}, "spec": spec})
+    cluster.request("POST", f"{ADMISSION}/mutatingadmissionpolicybindings", binding)
+
+    def mutated() -> bool:
+        touch = {"metadata": {"annotations": {"touched": str(time.monotonic())}}}
+        spec = cluster.request("PATCH", DEPLOYMENT, touch, MERGE)["spec"]
+        return "HTTPS_PROXY" in str(spec) and "mirror.example" in str(spec)
+
+    operator = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
+    try:
+        until(mutated, "the policy to be in force")
+        until(lambda: (person.get(DEPLOYMENT) or {})["status"].get("updatedReplicas") == 1, "the new pods")
+        time.sleep(3)  # the roll-out itself may take the CR out of Ready
+        until(lambda: state(person) == "Ready", "the CR to be Ready")
+        before, events = (person.get(operator) or {})["status"], len(told(person))
+        for number in range(5):
+            nudge = {"metadata": {"annotations": {"nudge": str(number)}}}
+            version = cluster.request("PATCH", operator, nudge, MERGE)["metadata"]["resourceVersion"]
+            time.sleep(1)
+            found = person.get(operator) or {}
+            assert (found["metadata"]["resourceVersion"], found["status"]) == (version, before)
+        assert len(told(person)) == events
+        assert "mirror.example" in str((person.get(DEPLOYMENT) or {})["spec"])
+    finally:
+        person.delete(f"{ADMISSION}/mutatingadmissionpolicybindings/theirs")
+        person.delete(f"{ADMISSION}/mutatingadmissionpolicies/theirs")
+
+
+def told(person: Person) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = (person.get(f"/api/v1/namespaces/{KYMA_NAMESPACE}/events") or {})["items"]
+    return [event for event in events if event["involvedObject"]["kind"] == "BtpOperator"]

@@ -134,11 +134,9 @@ def test_every_value_is_in_the_schema_and_explained() -> None:
     assert text.count("#") > len(manager) / 2
 
 
-async def test_restricted_to_namespaces_the_operand_gets_no_cluster_wide_binding() -> None:
-    rendered = await ChartRenderer(CHART).render(values(allow_cluster_access=False, allowed_namespaces=["a", "b"]))
-    kinds = [obj["kind"] for obj in rendered]
-    assert "ClusterRoleBinding" not in kinds
-    bound = {
-        obj["metadata"]["namespace"] for obj in rendered if obj["metadata"]["name"].endswith("manager-rolebinding")
-    }
-    assert bound == {"a", "b", "kyma-system"}
+async def test_the_operand_looks_after_all_namespaces_and_another_wish_is_refused() -> None:
+    rendered = await ChartRenderer(CHART).render(values())
+    (config,) = [obj for obj in rendered if obj["kind"] == "ConfigMap"]
+    assert config["data"]["ALLOW_CLUSTER_ACCESS"] == "true"
+    with pytest.raises(RenderError, match="allow_cluster_access"):
+        await ChartRenderer(CHART).render(values(allow_cluster_access=False))

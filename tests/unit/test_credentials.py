@@ -1,11 +1,14 @@
 import base64
+from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from localcluster.client import CREDENTIALS
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS, verdict
+from operand import pki
 from operand.credentials import Credentials
 from tests.cluster import encoded
 
@@ -15,7 +18,8 @@ def test_a_complete_secret_is_approved() -> None:
 
 
 def test_a_client_certificate_stands_for_the_client_secret() -> None:
-    certificate = {"tls.crt": "-----BEGIN\n", "tls.key": "-----BEGIN\n"}
+    pair, _ = pki.new_serving(["a"], datetime.now(UTC))
+    certificate = {"tls.crt": pair.certificate.decode(), "tls.key": pair.key.decode()}
     without = {key: value for key, value in CREDENTIALS.items() if key != "clientsecret"} | certificate
     assert verdict({"data": encoded(without)}) is None
     assert verdict({"data": encoded(without | {"clientsecret": ""})}) is None
@@ -34,7 +38,7 @@ def test_an_absent_secret_is_missing() -> None:
 
 @given(st.sets(st.sampled_from(REQUIRED_KEYS)), st.sets(st.sampled_from(REQUIRED_KEYS)))
 def test_every_missing_key_and_every_empty_value_is_named_and_no_other(missing: set[str], empty: set[str]) -> None:
-    values = {key: "" if key in empty else f"value-of-{key}" for key in REQUIRED_KEYS if key not in missing}
+    values = {key: "" if key in empty else f"https://value-of-{key}" for key in REQUIRED_KEYS if key not in missing}
     finding = verdict({"data": encoded(values)})
     if not missing and not empty:
         assert finding is None
@@ -57,6 +61,57 @@ def test_a_value_that_is_no_text_is_named_and_not_quoted() -> None:
     data = encoded(CREDENTIALS) | {"tokenurl": base64.b64encode(b"\xff\x00canary").decode()}
     finding = verdict({"data": data})
     assert finding is not None and "tokenurl" in finding[1] and "canary" not in finding[1]
+
+
+@pytest.mark.parametrize("key", ["sm_url", "tokenurl"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("service-manager.example", "ftp://a.example", "https://", "https://a b.example", "https://a.example/?x=1"),
+        *("https://a.example:port", "https://a.example:99999", "https://[::1", "//a.example", "https://u:p@a.example"),
+    ],
+)
+def test_a_url_that_the_operand_cannot_call_is_named_and_not_quoted(key: str, url: str) -> None:
+    finding = verdict({"data": encoded(CREDENTIALS | {key: url})})
+    assert finding is not None and finding[0] is Reason.INVALID_SECRET
+    assert f"values that the operand cannot use: {key} (not a URL" in finding[1] and url not in finding[1]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.example", "http://127.0.0.1:8080", "https://a.example/base/", "https://[::1]:1"]
+)
+def test_a_url_that_the_operand_can_call_is_approved(url: str) -> None:
+    assert verdict({"data": encoded(CREDENTIALS | {"sm_url": url, "tokenurl": f"{url}\n"})}) is None
+
+
+@pytest.mark.parametrize("namespace", ["../secrets/x?", "Upper", "a.b", "-a", "a" * 64, "a/b"])
+def test_a_credentials_namespace_that_cannot_be_one_is_named(namespace: str) -> None:
+    finding = verdict({"data": encoded(CREDENTIALS | {"credentials_namespace": namespace})})
+    assert finding is not None and "credentials_namespace (not the name of a namespace)" in finding[1]
+    assert verdict({"data": encoded(CREDENTIALS | {"credentials_namespace": "1-a\n"})}) is None
+
+
+def test_a_cluster_id_that_ends_the_operands_queries_is_named() -> None:
+    finding = verdict({"data": encoded(CREDENTIALS | {"cluster_id": "a' or name eq 'b"})})
+    assert finding is not None and "cluster_id (has a quotation mark" in finding[1]
+
+
+def test_a_certificate_without_its_own_private_key_is_named_where_it_stands_for_the_client_secret() -> None:
+    (one, _), (other, _) = (pki.new_serving(["a"], datetime.now(UTC)) for _ in range(2))
+    without = {key: value for key, value in CREDENTIALS.items() if key != "clientsecret"}
+    for certificate, key in ((one.certificate, other.key), (b"junk", one.key), (one.certificate, b"junk")):
+        values = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
+        finding = verdict({"data": encoded(without | values)})
+        assert finding is not None and "tls.crt, tls.key (no certificate" in finding[1]
+        assert verdict({"data": encoded(CREDENTIALS | values)}) is None  # not used
+
+
+def test_values_are_handed_on_as_they_were_judged_and_further_ones_as_they_are() -> None:
+    values = {"clientid": "id\n", "sm_url": " https://a.example\r\n", "tls.crt": "-----BEGIN\n"}
+    handed_on = Credentials({"data": encoded(CREDENTIALS | values)}).values()["manager"]["secret"]["data"]
+    assert base64.b64decode(handed_on["clientid"]) == b"id"
+    assert base64.b64decode(handed_on["sm_url"]) == b"https://a.example"
+    assert base64.b64decode(handed_on["tls.crt"]) == b"-----BEGIN\n"
 
 
 def test_only_white_space_is_an_empty_value() -> None:

@@ -92,3 +92,26 @@ def test_a_pod_that_cannot_start_says_why() -> None:
     assert pod_trouble([stuck]) == "pod p: ImagePullBackOff no such image"
     assert pod_trouble([homeless]) == "pod q: Unschedulable: no node"
     assert pod_trouble([{"metadata": {"name": "r"}, "status": {}}]) is None
+
+
+def test_the_newest_pod_is_explained_first_and_pods_that_end_last() -> None:
+    def pod(name: str, created: str, **meta: str) -> dict[str, Any]:
+        waiting = {"state": {"waiting": {"reason": "CrashLoopBackOff"}}}
+        return {
+            "metadata": {"name": name, "creationTimestamp": created, **meta},
+            "status": {"containerStatuses": [waiting]},
+        }
+
+    old, new = pod("a-old", "2026-01-01T00:00:00Z"), pod("b-new", "2026-01-02T00:00:00Z")
+    going = pod("c-going", "2026-01-03T00:00:00Z", deletionTimestamp="2026-01-03T00:00:10Z")
+    assert "b-new" in str(pod_trouble([old, going, new]))
+    assert "c-going" in str(pod_trouble([going]))
+
+
+def test_a_paused_deployment_is_named_where_its_rollout_waits_for_that() -> None:
+    paused = deployment(updatedReplicas=0)
+    paused["spec"]["paused"] = True
+    assert "is paused (spec.paused)" in str(unready(DEPLOYMENTS, paused))
+    idle = deployment([AVAILABLE, PROGRESSED | {"status": "Unknown", "reason": "DeploymentPaused"}])
+    idle["spec"]["paused"] = True
+    assert unready(DEPLOYMENTS, idle) is None

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,11 +11,13 @@ from temporalio.common import WorkflowIDConflictPolicy
 
 from dispatch.names import default_task_queue, workflow_id
 from dispatch.nudger import Nudger
+from models import provision as rivalry
 from models.conditions import Reason
 from models.deprovision import DeletionMode, ReleaseKind
 from models.limits import Limits, OperandTeardown
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
-from models.provision import Assessment, ProvisionOutcome, ProvisionResult, Standing, Survey
+from models.operator_input import SoFar
+from models.provision import Assessment, Contest, ProvisionOutcome, ProvisionResult, Rivalry, Standing, Survey
 from models.status import Finding
 from tests.workflows.world import MANDATE, REF, World, an_input, refused, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
@@ -116,6 +118,62 @@ async def test_what_is_not_ready_in_time_is_named(temporal: Client) -> None:
     result = await run(temporal, World(ready=False), ready_timeout=timedelta(seconds=2))
     assert result.reason is Reason.PROVISIONING_FAILED
     assert result.message == "not ready within 2s: Deployment kyma-system/operand: 0 of 1 pods are available"
+
+
+RIVAL = Contest(object="ConfigMap c", field="data.a", manager="argocd")
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses that a test can wait for."""
+    monkeypatch.setattr(rivalry, "PAUSES", (0, 0, 0.1, 0.1))
+    monkeypatch.setattr(rivalry, "QUIET", timedelta(seconds=2))
+
+
+async def test_a_rival_is_named_then_an_error_and_forgotten_when_it_gives_up(temporal: Client, hasty: None) -> None:
+    world = World(contested=[RIVAL])
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue, ready_timeout=timedelta(seconds=1))
+
+        async def change_back() -> None:
+            if world.contested:
+                await handle.signal(LOOK_AGAIN)
+
+        world.on_apply = change_back
+        async with asyncio.timeout(20):
+            while Reason.PROVISIONING_FAILED not in world.reasons:
+                await asyncio.sleep(0.02)
+        assert Reason.RECONCILE_SUCCEEDED not in world.reasons[-2:]
+        sentence = "ConfigMap c: data.a is changed back by field manager 'argocd' whenever it is applied"
+        assert sentence in world.messages and f"not ready within 1s: {sentence}" in world.messages
+        world.contested = []
+        result = await asyncio.wait_for(handle.result(), 20)
+    assert result.outcome is ProvisionOutcome.READY and world.reasons[-1] is Reason.RECONCILE_SUCCEEDED
+
+
+async def test_a_run_that_goes_on_as_a_new_one_keeps_its_pause(temporal: Client) -> None:
+    world, input = World(), an_input()
+    contested = Rivalry(contests=[RIVAL.model_copy(update={"rounds": 2})], over_at=datetime.now(UTC))
+    input.so_far = SoFar(rivalry=contested)
+    async with serving(temporal, world) as task_queue:
+        began = datetime.now(UTC)
+        await temporal.execute_workflow(ProvisionWorkflow.run, input, id=f"test/{uuid.uuid4()}", task_queue=task_queue)
+    assert datetime.now(UTC) - began >= timedelta(seconds=2)
+
+
+async def test_a_deletion_does_not_wait_for_the_end_of_a_pause(temporal: Client) -> None:
+    world, input = World(), an_input()
+    contested = Rivalry(contests=[RIVAL.model_copy(update={"rounds": 9})], over_at=datetime.now(UTC))
+    input.so_far = SoFar(rivalry=contested)
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            ProvisionWorkflow.run, input, id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        while "assess" not in world.diary:
+            await asyncio.sleep(0.02)
+        await handle.signal(DELETION_REQUESTED)
+        await asyncio.wait_for(temporal.get_workflow_handle(handle.id).result(), 20)
+    assert "apply" not in world.diary
 
 
 async def test_events_during_a_pass_lead_to_one_more_pass_however_many(temporal: Client) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ from models.mandate import Mandate
 from models.names import MANDATE_LOST, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
-from models.provision import Applied, Assessment, ChartInput, ReadyInput, Standing, Survey
+from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
 from models.status import StatusInput, WarningInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
@@ -52,6 +52,9 @@ class World:
     assessment: Assessment = field(default_factory=lambda: Assessment(standing=Standing.RESPONSIBLE, claimed=True))
     survey_says: Survey = field(default_factory=Survey)
     apply_fails: ApplicationError | None = None
+    contested: list[Contest] = field(default_factory=list)
+    """What somebody changes back whenever it is applied."""
+    on_apply: Callable[[], Awaitable[None]] | None = None
     operand_lost: bool = False
     restore_fails: ApplicationError | None = None
     refused: str = ""
@@ -142,7 +145,9 @@ class World:
             raise
         if self.apply_fails:
             raise self.apply_fails
-        return Applied(chart_version="1", written=["ConfigMap c"])
+        if self.on_apply:
+            await self.on_apply()
+        return Applied(chart_version="1", written=["ConfigMap c"], contested=self.contested)
 
     @activity.defn
     async def restore_operand(self, input: ChartInput) -> Applied:

@@ -2,7 +2,7 @@
 {{- define "operand.labels" -}}
 app.kubernetes.io/name: sap-btp-operator
 app.kubernetes.io/instance: sap-btp-operator
-chart-version: {{ .Chart.AppVersion }}
+chart-version: {{ .Chart.AppVersion | quote }}
 kyma-project.io/module: btp-operator
 {{- end }}
 
@@ -30,7 +30,7 @@ control-plane: controller-manager
 admissionReviewVersions: [v1beta1, v1]
 clientConfig:
   {{- with .root.Values.manager.webhook.caBundle }}
-  caBundle: {{ . }}
+  caBundle: {{ . | quote }}
   {{- end }}
   service:
     name: sap-btp-operator-webhook-service

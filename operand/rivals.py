@@ -1,0 +1,37 @@
+"""Who changes back what we apply: found by what the API server keeps book of, so a new worker knows it too."""
+
+import time
+from datetime import timedelta
+from typing import Final
+
+from kube.answers import Object
+from kube.drift import applied_at, taken_fields
+from models.provision import Contest
+from operand.rendered_vs_live import Item
+
+SOON: Final = timedelta(minutes=2)
+"""A field that is changed this soon after our apply may be contested; later it is drift as any other."""
+MOST_FIELDS: Final = 5
+"""Fields of one object that are named."""
+
+
+class Rivals:
+    """Compares an object before and after our apply. Of deleted objects only this process's own writes tell."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[str, str], float] = {}
+
+    def contests(self, owner: str, item: Item, after: Object) -> list[Contest]:
+        """The fields that somebody had changed soon after they were last applied for the CR with uid `owner`."""
+        key, now = (owner, item.name), time.monotonic()
+        last, self._written[key] = self._written.get(key), now
+        if item.live is None:
+            recently = last is not None and now - last <= SOON.total_seconds()
+            return [Contest(object=item.name, field="")] if recently else []
+        before, since = applied_at(item.live), applied_at(after)
+        if before is None or since is None or since - before > SOON:
+            return []
+        return [
+            Contest(object=item.name, field=field, manager=manager)
+            for field, manager in list(taken_fields(item.wanted, item.live))[:MOST_FIELDS]
+        ]
