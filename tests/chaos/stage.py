@@ -15,6 +15,7 @@ from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import ReleaseKind
+from models.names import RESYNC_SCHEDULE
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
@@ -123,6 +124,13 @@ class Stage:
             self._revive()
             time.sleep(0.1)
 
+    def resync(self) -> None:
+        """What the Schedule does every 15 minutes."""
+        asyncio.run(self._resync())
+
+    async def _resync(self) -> None:
+        await (await self._client()).get_schedule_handle(RESYNC_SCHEDULE).trigger()
+
     async def _running(self) -> int:
         with suppress(RuntimeError):
             client = await self._client()
@@ -135,7 +143,8 @@ class Stage:
 
     async def _failed(self, since: float) -> list[str]:
         """Workflows that ended otherwise than by completing or going on as another run."""
-        fine = (WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CONTINUED_AS_NEW)
+        status = WorkflowExecutionStatus
+        fine = (status.RUNNING, status.COMPLETED, status.CONTINUED_AS_NEW)
         client = await self._client()
         return [
             f"{execution.id} {execution.status}"

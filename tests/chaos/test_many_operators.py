@@ -89,6 +89,8 @@ class Crowd(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.stage.environment.proxy.faults.clear()
+        self.stage.settle()
+        self.stage.resync()  # spares that name a CR that is gone are corrected then
         self.stage.scene.until(self.is_in_order, "every CR to say how it stands", 100)
         self.stage.settle()
         assert self.is_in_order()
