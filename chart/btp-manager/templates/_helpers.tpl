@@ -69,8 +69,10 @@ app.kubernetes.io/component: {{ .process }}
   valueFrom:
     secretKeyRef: {name: {{ . }}, key: key}
 {{- end }}
+{{- with .Values.taskQueue }}
 - name: BTP_TASK_QUEUE
-  value: {{ .Values.taskQueue | quote }}
+  value: {{ . | quote }}
+{{- end }}
 - name: BTP_METRICS_ADDRESS
   value: ":8080"
 - name: BTP_HEALTH_ADDRESS
