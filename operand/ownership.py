@@ -61,6 +61,7 @@ RENDERED_NAMES: Final[Mapping[Resource, frozenset[str]]] = {
             "btp-operator-to-dns",
             "allow-btp-operator-metrics",
             "allow-btp-operator-webhook",
+            "btp-operator-allow-to-webhook",  # of earlier Go managers
         )
     ),
     SERVICES: frozenset({OPERAND_WEBHOOK_SERVICE, f"{OPERAND}-controller-manager-metrics-service"}),
