@@ -1,7 +1,7 @@
 """Starts etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kwok, and one faked node.
 
 RBAC is on; each component has a user of its own, so audit logs and metrics tell who asked for what. Pods become
-ready because kwok says so; their IP is this host's, so a webhook server listening here is really called (webhooks.py).
+ready because kwok says so; the calls that their webhooks get are really made (webhooks.py).
 """
 
 import json

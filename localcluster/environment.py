@@ -128,6 +128,7 @@ class Environment(Started):
     def start_operand(self) -> Process:
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""
         environment = {**self.workers[0].environment, "KUBECONFIG": str(self.cluster.kubeconfig())}
+        environment["OPERAND_WEBHOOK_PORT"] = str(self.cluster.webhooks.operand_port)
         command = [sys.executable, "-m", "localcluster.operand"]
         self.cluster.webhooks.lead_to_operand()
         process = Process("operand", command, self.cluster.folder, environment)

@@ -31,7 +31,7 @@ from models.names import (
     WEBHOOK_CERT_SECRET,
 )
 
-WEBHOOK_PORT: Final = 9443
+WEBHOOK_PORT: Final = int(os.environ.get("OPERAND_WEBHOOK_PORT") or 9443)
 FIRST_PAUSE: Final = 10.0
 """Seconds before a refused deletion is tried again; doubles each time (the operand's RETRY_BASE_DELAY)."""
 AT_ONCE: Final = 16

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
+from localcluster.processes import free_port
 from localcluster.started import ThreadedServer
 from models.names import PREVENT_DELETION_ANNOTATION
 
@@ -29,6 +30,8 @@ class WebhookRoute(ThreadedServer):
         certificate: data of Secret webhook-server-cert; None if there is none.
         """
         super().__init__("webhook-route")
+        self.operand_port = free_port()
+        """Where the operand of this cluster listens: several clusters share the address that their pods have."""
         self._has_operand = False
         self.serve: dict[str, str] | None = None
         """Data of a Secret to serve with instead, as an operand does that has not seen a new certificate yet."""
@@ -39,7 +42,7 @@ class WebhookRoute(ThreadedServer):
         self._tasks: set[asyncio.Task[None]] = set()
 
     def lead_to_operand(self, yes: bool = True) -> None:
-        """From now on calls go to where they are meant to go; or not any more. Connections of before are ended."""
+        """From now on calls reach the operand's process, if it lives; or not any more. Open connections are ended."""
         self._has_operand = yes
         self._loop.call_soon_threadsafe(self._drop)
 
@@ -79,18 +82,19 @@ class WebhookRoute(ThreadedServer):
         task.add_done_callback(self._tasks.discard)
         with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
             head = await reader.readuntil(b"\r\n\r\n")
-            host, _, port = head.split()[1].decode().rpartition(":")
+            if not head.startswith(b"CONNECT "):
+                return
             try:
-                there = await self._dial(host.strip("[]"), int(port))
+                there = await self._dial()
             except OSError as error:
                 writer.write(f"HTTP/1.1 502 {type(error).__name__}\r\n\r\n".encode())
             else:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 await asyncio.gather(_pipe(reader, there[1]), _pipe(there[0], writer))
 
-    async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         if self._has_operand:
-            return await asyncio.open_connection(host, port)
+            return await asyncio.open_connection("127.0.0.1", self.operand_port)
         data = self.serve or await asyncio.to_thread(self._certificate)
         if data is None:
             raise ConnectionRefusedError

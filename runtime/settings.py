@@ -127,7 +127,11 @@ class Settings(BaseSettings):
 class WorkerSettings(Settings):
     """The worker's."""
 
-    chart_path: Path = Field(CHECKOUT / "chart" / "sap-btp-operator", description="The operand's Helm chart.")
+    chart_path: Path = Field(
+        CHECKOUT / "chart" / "sap-btp-operator",
+        description="The operand's Helm chart. Its values are this project's; "
+        "a chart that does not use them is refused.",
+    )
     operand_image: str = Field("", description="Overrides the operand's image; empty for the chart's.")
     operand_rbac: bool = Field(
         True,
