@@ -1,18 +1,21 @@
 """Ready includes a call that goes through the operand's webhooks. Against a real API server that really calls them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
 from kube.client import Kube
-from kube.resources import SECRETS, SERVICE_INSTANCES
+from kube.resources import SERVICE_INSTANCES
 from localcluster.client import Client as Person
 from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate
-from models.names import CA_SECRET, KYMA_NAMESPACE, WEBHOOK_CERT_SECRET, WEBHOOK_CHECK
+from models.names import KYMA_NAMESPACE, OPERAND_WEBHOOK_SERVICE, WEBHOOK_CHECK
+from operand import pki
 from operand.webhook_call import webhook_call_trouble
 from tests.activities.steps import Steps
+from tests.cluster import encoded
 from tests.conftest import Eventually
 
 POLICIES = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
@@ -41,22 +44,17 @@ async def test_nobody_behind_the_webhooks_is_not_ready_and_is_said(
     assert (await steps.check_drift(mandate)).unready == []
 
 
-async def test_an_operand_that_serves_a_certificate_of_before_is_not_ready(
-    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str], control_plane: ControlPlane
+async def test_an_operand_that_serves_a_certificate_of_another_ca_is_not_ready(
+    steps: Steps, mandate: Mandate, credentials: dict[str, str], control_plane: ControlPlane
 ) -> None:
     await steps.apply(mandate)
-    await steps.wait_ready(mandate)
-    before = await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE)
-    control_plane.webhooks.serve = before["data"]  # as a kubelet that has not looked yet
+    now, service = datetime.now(UTC), f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}.svc"
+    served, _ = pki.new_serving([service], now)
+    control_plane.webhooks.serve = encoded({"tls.crt": served.certificate.decode(), "tls.key": served.key.decode()})
+    control_plane.webhooks.lead_to_operand(False)  # ends connections that were trusted
     try:
-        for name in (CA_SECRET, WEBHOOK_CERT_SECRET):
-            await kube.delete(SECRETS, name, KYMA_NAMESPACE)
-        await steps.apply(mandate)
-        trouble = await webhook_call_trouble(kube, ["mserviceinstance.kb.io"])
-        if trouble is not None:  # unless the bundle still trusts the CA of before
-            assert "x509" in trouble
-            with pytest.raises(ApplicationError, match="x509"):
-                await steps.wait_ready(mandate, seconds=3)
+        with pytest.raises(ApplicationError, match="x509"):
+            await steps.wait_ready(mandate, seconds=3)
     finally:
         control_plane.webhooks.serve = None
     await steps.wait_ready(mandate)
