@@ -15,7 +15,6 @@ from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import ReleaseKind
-from models.names import RESYNC_SCHEDULE
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
@@ -129,7 +128,7 @@ class Stage:
         asyncio.run(self._resync())
 
     async def _resync(self) -> None:
-        await (await self._client()).get_schedule_handle(RESYNC_SCHEDULE).trigger()
+        await (await self._client()).get_schedule_handle(self.scene.schedule()).trigger()
 
     async def _running(self) -> int:
         with suppress(RuntimeError):

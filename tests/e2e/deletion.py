@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from dispatch.names import default_task_queue
+from dispatch.names import default_task_queue, schedule_id
 from dispatch.nudger import Nudger
 from kube.resources import BTP_OPERATORS, NAMESPACES
 from localcluster.client import Client as Person
@@ -40,9 +40,9 @@ class Scene:
         self.sap.forget()
         self.person.delete("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
         self.person.put_secret(self.sap.credentials())
-        self.person.create_operator(name)
         if self.operand is None or not self.operand.alive:
-            self.operand = self.environment.start_operand()
+            self.operand = self.environment.start_operand()  # Ready asks its webhooks
+        self.person.create_operator(name)
         self.until(lambda: self.state(name) == "Ready", "the CR to be Ready")
 
     def make(self, pairs: dict[str, int], **binding: Any) -> None:
@@ -99,6 +99,11 @@ class Scene:
         operator = self.person.get(BTP_OPERATORS.path(KYMA_NAMESPACE, name)) or {}
         cluster = self.person.get(NAMESPACES.path(name="kube-system")) or {}
         return Mandate(cluster=cluster["metadata"]["uid"], ref=Operator.from_object(operator).ref)
+
+    def schedule(self) -> str:
+        """The id of this cluster's resync."""
+        cluster = self.person.get(NAMESPACES.path(name="kube-system")) or {}
+        return schedule_id(default_task_queue(cluster["metadata"]["uid"]))
 
     def gone(self, name: str = "btpoperator", seconds: float = 90) -> None:
         self.until(lambda: self.person.status(name) is None, f"CR {name} to be gone", seconds)

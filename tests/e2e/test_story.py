@@ -9,9 +9,10 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from dispatch.names import default_task_queue, schedule_id
+from kube.resources import NAMESPACES
 from localcluster.client import Client as Person
 from localcluster.environment import Environment
-from models.names import RESYNC_SCHEDULE
 from tests.e2e.canaries import Canaries, histories, outside
 
 CANARIES = {
@@ -97,7 +98,8 @@ async def test_nothing_happens_when_nothing_changes_and_a_resync_writes_nothing(
     await asyncio.sleep(4)
     assert await _count(client) == runs
     versions = _versions(person)
-    await client.get_schedule_handle(RESYNC_SCHEDULE).trigger()
+    cluster = person.get(NAMESPACES.path(name="kube-system")) or {}
+    await client.get_schedule_handle(schedule_id(default_task_queue(cluster["metadata"]["uid"]))).trigger()
     async with asyncio.timeout(20):
         while await _count(client) < runs + 2 or await _running(client):
             await asyncio.sleep(0.1)

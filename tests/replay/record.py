@@ -23,7 +23,7 @@ from localcluster.binaries import ensure_all
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.limits import OperandTeardown
-from models.names import OPERAND_FINALIZER, RESYNC_SCHEDULE
+from models.names import OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -93,11 +93,11 @@ async def provisioning(recorder: Recorder) -> None:
         "provision-ready", kind, lambda: person.put_secret(scene.sap.credentials()), "apply_chart", "ReconcileSucceeded"
     )
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
-    await recorder.keep("provision-drift", kind, lambda: person.delete(role), "survey", "Processing")
+    await recorder.keep("provision-drift", kind, lambda: person.delete(role), "check_drift", "Processing")
     await asyncio.sleep(1.1)
     await recorder.keep("provision-spare", kind, lambda: person.create_operator("spare"), "OlderCRExists")
     person.delete_operator("spare")
-    schedule = (await recorder.client()).get_schedule_handle(RESYNC_SCHEDULE)
+    schedule = (await recorder.client()).get_schedule_handle(recorder.scene.schedule())
     await schedule.trigger()
     await recorder.keep("resync", "ResyncWorkflow", lambda: None)
 
@@ -134,7 +134,7 @@ async def deletions(recorder: Recorder) -> None:
     scene.operand.kill()
 
     def lose() -> None:
-        scene.says("HardDeleting", "1 ServiceBindings", "soft delete follows")  # hard delete runs
+        scene.says("HardDeleting", "1 ServiceBinding", "soft delete follows")  # hard delete runs
         scene.person.delete("/apis/apps/v1/namespaces/kyma-system/deployments/sap-btp-operator-controller-manager")
         scene.says("HardDeleting", "the operand was restored")
         scene.operand = scene.environment.start_operand()
@@ -189,7 +189,7 @@ async def interruptions(recorder: Recorder) -> None:
 
 async def main() -> None:
     HISTORIES.mkdir(exist_ok=True)
-    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "5s", "BTP_DELETE_REQUEST_TIMEOUT": "12s"}
+    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "15s", "BTP_DELETE_REQUEST_TIMEOUT": "12s"}
     with ServiceManager() as sap, Environment(settings) as environment:
         recorder = Recorder(Scene(environment, sap))
         await provisioning(recorder)
