@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from activities.chart import ChartActivities
+from activities.confirmation import ConfirmationActivities
 from activities.hard_delete import HardDeleteActivities
 from activities.readiness import ReadinessActivities
 from activities.responsibility import ResponsibilityActivities
@@ -32,6 +33,7 @@ def all_activities(kube: Kube, renderer: ChartRenderer, task_queue: str, listed:
         chart.restore_operand,
         ReadinessActivities(kube).wait_until_ready,
         ServiceObjectActivities(kube).count_service_objects,
+        ConfirmationActivities(kube).wait_for_another_count,
         HardDeleteActivities(kube).hard_delete_service_objects,
         SoftDeleteActivities(kube).soft_delete_service_objects,
         teardown.remove_operand,

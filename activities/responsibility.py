@@ -105,7 +105,12 @@ class ResponsibilityActivities:
             return DeletionAssessment(kind=ReleaseKind.ALIVE)
         if not me.holds_finalizer or responsible(operators) != me:
             return DeletionAssessment(kind=ReleaseKind.LET_GO)
-        return DeletionAssessment(kind=ReleaseKind.DEPROVISION, record=_record(me.status))
+        return DeletionAssessment(
+            kind=ReleaseKind.DEPROVISION,
+            record=_record(me.status),
+            confirmed=me.force_delete,
+            refused=ready_condition(me.status).get("reason") == Reason.NOT_CLEANED,
+        )
 
     async def _operators(self) -> list[Operator]:
         try:

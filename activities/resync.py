@@ -1,15 +1,27 @@
 """The backstop: what a lost trigger would have said."""
 
+from typing import Final
+
+from prometheus_client import Gauge
 from temporalio import activity
+from temporalio.service import RPCError
 
 from activities.edge import checked
 from activities.responsibility import older_exists
 from dispatch.nudger import Nudger
 from kube.client import Kube
+from kube.errors import NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import ready_condition
 from models.operators import Operator, responsible
 from models.resync import ResyncInput, ResyncResult
+from models.text import plain, some
+from operand.errors import Passing
+
+LAST_SUCCESS: Final = Gauge(
+    "btp_resync_last_success_timestamp_seconds", "When this worker last carried out a resync; its start counts as one"
+)
+LAST_SUCCESS.set_to_current_time()
 
 
 class ResyncActivities:
@@ -26,21 +38,44 @@ class ResyncActivities:
         """Nudge every BtpOperator of the cluster, apart from spares that say which one is responsible.
 
         Each look reads all CRs, so a look at each of many spares would cost a square of their number, for nothing.
+        A CR that cannot be nudged does not keep the others from it.
+
+        Raises:
+            ApplicationError: some could not be nudged; the next attempt tries all again.
         """
         # The worker's client of now: it is another one after a certificate was renewed.
         nudger = Nudger(
-            activity.client(), self._task_queue, input.cluster, input.limits, input.operand_teardown, self._listed
+            client=activity.client(),
+            task_queue=self._task_queue,
+            cluster=input.cluster,
+            limits=input.limits,
+            operand_teardown=input.operand_teardown,
+            listed=self._listed,
+            deletion=input.deletion,
         )
-        operators = [Operator.from_object(obj) async for page, _ in self._kube.pages(BTP_OPERATORS) for obj in page]
+        operators = await self._operators()
         oldest = responsible(operators)
-        nudged = 0
+        nudged, failed = 0, dict[str, str]()
         for operator in operators:
             if oldest and _is_settled_spare(operator, oldest):
                 continue
-            await nudger.nudge(operator.ref, operator.deleting)
-            nudged += 1
+            try:
+                await nudger.nudge(operator.ref, operator.deleting)
+                nudged += 1
+            except RPCError as error:
+                failed[str(operator.ref)] = plain(error.message)
             activity.heartbeat(nudged)
+        if failed:
+            named = some([f"{name}: {why}" for name, why in failed.items()], longest=300)
+            raise Passing(f"{len(failed)} of {nudged + len(failed)} CRs could not be nudged: {'; '.join(named)}")
+        LAST_SUCCESS.set_to_current_time()
         return ResyncResult(nudged=nudged)
+
+    async def _operators(self) -> list[Operator]:
+        try:
+            return [Operator.from_object(obj) async for page, _ in self._kube.pages(BTP_OPERATORS) for obj in page]
+        except NotFound:
+            return []  # the definition is not there, so no CR is
 
 
 def _is_settled_spare(operator: Operator, oldest: Operator) -> bool:

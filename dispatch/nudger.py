@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from dispatch.names import workflow_id
 from dispatch.search_attributes import NAME_ATTRIBUTE, NAMESPACE_ATTRIBUTE
-from models.limits import Limits, OperandTeardown
+from models.limits import DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandate
 from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
 from models.operator_input import OperatorInput
@@ -32,13 +32,19 @@ class Nudger:
     operand_teardown: OperandTeardown
     listed: bool = True
     """Whether the namespace has our search attributes; a start with an unknown one is refused."""
+    deletion: DeletionPolicy = DeletionPolicy.CASCADE
 
     async def nudge(self, ref: OperatorRef, deleting: bool) -> None:
         """Signal-with-start under the CR's one id. What runs already gets the signal, of whichever type it is."""
         mandate = Mandate(cluster=self.cluster, ref=ref)
         await self.client.start_workflow(
             DEPROVISION_WORKFLOW if deleting else PROVISION_WORKFLOW,
-            OperatorInput(mandate=mandate, limits=self.limits, operand_teardown=self.operand_teardown),
+            OperatorInput(
+                mandate=mandate,
+                limits=self.limits,
+                operand_teardown=self.operand_teardown,
+                deletion=self.deletion,
+            ),
             id=workflow_id(mandate, self.task_queue),
             task_queue=self.task_queue,
             task_timeout=TASK_TIMEOUT,

@@ -39,6 +39,7 @@ class Reason(StrEnum):
     CHART_INSTALL_FAILED = "ChartInstallFailed"
     PREPARING_INSTALL_INFO_FAILED = "PreparingInstallInfoFailed"
     PROVISIONING_FAILED = "ProvisioningFailed"
+    NOT_CLEANED = "ServiceInstancesAndBindingsNotCleaned"
     HARD_DELETING = "HardDeleting"
     SOFT_DELETING = "SoftDeleting"
     RESOURCE_REMOVAL_FAILED = "ResourceRemovalFailed"
@@ -121,6 +122,12 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         ready=False,
         when="The chart is applied, but something in it was not ready before ready_timeout.",
         advice="Look at the object that the message names; its recovery, or the next resync, looks again.",
+    ),
+    Reason.NOT_CLEANED: Meaning(
+        state=State.WARNING,
+        ready=False,
+        when="The CR is being deleted, service objects exist, and their deletion has not been confirmed.",
+        advice='Delete the service objects, or confirm their deletion: label the CR with force-delete: "true".',
     ),
     Reason.HARD_DELETING: Meaning(
         state=State.DELETING,

@@ -56,6 +56,17 @@ class DeletionAssessment(BaseModel):
 
     kind: ReleaseKind
     record: DeletionRecord | None = None
+    confirmed: bool = False
+    """The CR's label asks to take service objects along."""
+    refused: bool = False
+    """The CR says that its deletion was refused: by the Go manager, or by an earlier run."""
+
+
+class ConfirmationInput(Mandated):
+    """For which CR a confirmation is waited for, and what the CR says of the service objects now."""
+
+    bindings: int = 0
+    instances: int = 0
 
 
 class Removed(BaseModel):

@@ -14,6 +14,15 @@ class OperandTeardown(StrEnum):
     AUTO = "auto"
 
 
+class DeletionPolicy(StrEnum):
+    """What the deletion of a BtpOperator does while ServiceInstances or ServiceBindings exist."""
+
+    CASCADE = "cascade"
+    """They are deleted (the specification)."""
+    CONFIRM = "confirm"
+    """It waits until they are gone, or a label asks for their deletion (the Go manager's default)."""
+
+
 class Limits(BaseModel):
     """How long things may take. Carried in the input, so that a replay sees what the run saw."""
 

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel
 
 from models.deprovision import Removed
-from models.limits import Limits, OperandTeardown
+from models.limits import DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandated
 from models.provision import Rivalry
 
@@ -26,4 +26,5 @@ class OperatorInput(Mandated):
 
     limits: Limits = Limits()
     operand_teardown: OperandTeardown = OperandTeardown.AUTO
+    deletion: DeletionPolicy = DeletionPolicy.CASCADE
     so_far: SoFar = SoFar()

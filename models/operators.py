@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from models.names import FINALIZER
+from models.names import FINALIZER, FORCE_DELETE_LABEL
 
 
 class OperatorRef(BaseModel):
@@ -37,6 +37,8 @@ class Operator(BaseModel):
     generation: int = 0
     finalizers: tuple[str, ...] = ()
     deleting: bool = False
+    force_delete: bool = False
+    """Labelled so that its deletion may take service objects along."""
     status: dict[str, Any] | None = None
 
     @property
@@ -55,6 +57,7 @@ class Operator(BaseModel):
             generation=meta.get("generation", 0),
             finalizers=tuple(meta.get("finalizers") or ()),
             deleting=bool(meta.get("deletionTimestamp")),
+            force_delete=(meta.get("labels") or {}).get(FORCE_DELETE_LABEL) == "true",
             status=status if isinstance(status, dict) else None,
         )
 

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from models.limits import Limits, OperandTeardown
+from models.limits import DeletionPolicy, Limits, OperandTeardown
 from models.mandate import MAX_UID
 
 
@@ -12,6 +12,7 @@ class ResyncInput(BaseModel):
     cluster: str = Field(max_length=MAX_UID)
     limits: Limits = Limits()
     operand_teardown: OperandTeardown = OperandTeardown.AUTO
+    deletion: DeletionPolicy = DeletionPolicy.CASCADE
 
 
 class ResyncResult(BaseModel):

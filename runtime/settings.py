@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
-from models.limits import Limits, OperandTeardown
+from models.limits import DeletionPolicy, Limits, OperandTeardown
 from runtime.codec import EncryptionCodec
 
 CHECKOUT = Path(__file__).parent.parent
@@ -81,6 +81,11 @@ class Settings(BaseSettings):
     )
     operand_teardown: OperandTeardown = Field(
         OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
+    )
+    deletion: DeletionPolicy = Field(
+        DeletionPolicy.CASCADE,
+        description="While service objects exist, the deletion of a BtpOperator takes them along (`cascade`), or waits "
+        'until they are gone or the label `force-delete: "true"` asks for it (`confirm`).',
     )
     metrics_address: Address = Field(
         "127.0.0.1:8080",

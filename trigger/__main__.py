@@ -31,8 +31,15 @@ async def main(settings: TriggerSettings) -> None:
 
     async def deliver(ref: OperatorRef) -> None:
         deleting = watcher.deleting(ref)
-        limits, teardown = settings.limits(), settings.operand_teardown
-        nudger = Nudger(temporal.client, here.task_queue, here.cluster, limits, teardown, temporal.listed)
+        nudger = Nudger(
+            client=temporal.client,
+            task_queue=here.task_queue,
+            cluster=here.cluster,
+            limits=settings.limits(),
+            operand_teardown=settings.operand_teardown,
+            listed=temporal.listed,
+            deletion=settings.deletion,
+        )
         if deleting is None:
             await nudger.report_gone(ref)
         else:

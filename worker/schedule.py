@@ -1,5 +1,7 @@
 """The Schedule that starts a resync now and then. Made or brought up to date by every worker that starts."""
 
+import hashlib
+from datetime import timedelta
 from typing import Final
 
 from temporalio.client import (
@@ -36,16 +38,28 @@ async def ensure_resync(settings: Settings, here: Identity, client: Client) -> N
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             RESYNC_WORKFLOW,
-            ResyncInput(cluster=here.cluster, limits=settings.limits(), operand_teardown=settings.operand_teardown),
+            ResyncInput(
+                cluster=here.cluster,
+                limits=settings.limits(),
+                operand_teardown=settings.operand_teardown,
+                deletion=settings.deletion,
+            ),
             id=identity,
             task_queue=here.task_queue,
+            execution_timeout=settings.resync_interval,  # one that nobody takes must not stand in the next one's way
             static_summary="Nudge every BtpOperator",
         ),
-        spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=settings.resync_interval)]),
+        spec=ScheduleSpec(
+            intervals=[
+                ScheduleIntervalSpec(
+                    every=settings.resync_interval, offset=offset(here.cluster, settings.resync_interval)
+                )
+            ]
+        ),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP),
     )
     try:
-        await client.create_schedule(identity, schedule, memo={CLUSTER: here.cluster})
+        await client.create_schedule(identity, schedule, memo={CLUSTER: here.cluster}, trigger_immediately=True)
     except ScheduleAlreadyRunningError:
         handle = client.get_schedule_handle(identity)
         await _refuse_another_cluster(await handle.describe(), here)
@@ -55,6 +69,13 @@ async def ensure_resync(settings: Settings, here: Identity, client: Client) -> N
             return ScheduleUpdate(schedule=schedule)
 
         await handle.update(replace)
+        await handle.trigger()  # whatever changed while no worker ran is looked at now, with the chart of this worker
+
+
+def offset(cluster: str, interval: timedelta) -> timedelta:
+    """When in the interval a cluster's resync starts: a fleet's Schedules spread over it instead of meeting."""
+    digest = hashlib.sha256(cluster.encode()).digest()
+    return timedelta(seconds=int.from_bytes(digest[:8]) % max(int(interval.total_seconds()), 1))
 
 
 async def _refuse_another_cluster(found: ScheduleDescription, here: Identity) -> None:

@@ -14,6 +14,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.confirmation import ConfirmationActivities
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
     from activities.soft_delete import SoftDeleteActivities
@@ -21,6 +22,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.teardown import TeardownActivities
     from models.conditions import Reason
     from models.deprovision import (
+        ConfirmationInput,
+        DeletionAssessment,
         DeletionMode,
         DeletionRecord,
         DeprovisionResult,
@@ -30,17 +33,21 @@ with workflow.unsafe.imports_passed_through():
         SoftDeleteResult,
         TeardownInput,
     )
-    from models.limits import OperandTeardown
+    from models.limits import DeletionPolicy, OperandTeardown
     from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport, WarningInput
-    from workflows.calls import count, last_words, long, quick, set_status, stop
+    from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
 
 T = TypeVar("T")
 Step = Callable[[Any, TeardownInput], Coroutine[Any, Any, T]]
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
+NOT_CLEANED: Final = (
+    "{left}; nothing is deleted until they are gone, or until the label "
+    'force-delete: "true" on this BtpOperator asks for their deletion'
+)
 SLOW: Final = timedelta(seconds=3)
 """After which a step that usually takes less is reported on the CR."""
 STOPPED: Final = (
@@ -57,7 +64,9 @@ class DeprovisionWorkflow:
         self._input = input
         self._mandate = input.mandate
         self._limits = input.limits
+        self._policy = input.deletion
         self._began = input.so_far.began or workflow.now()
+        self._changed = False
         self._removed = input.so_far.removed
         self._found = input.so_far.found
         self._record: DeletionRecord | None = None
@@ -72,10 +81,12 @@ class DeprovisionWorkflow:
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
         """Something changed, perhaps the CR itself: the next attempt looks. Other changes are the deletion's own."""
+        self._changed = True
 
     @workflow.signal(name=DELETION_REQUESTED)
     def deletion_requested(self) -> None:
-        """Said again: it is under way."""
+        """Something about the CR changed, perhaps the label that confirms the deletion."""
+        self._changed = True
 
     @workflow.query
     def progress(self) -> ProgressReport:
@@ -126,12 +137,59 @@ class DeprovisionWorkflow:
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
         asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        if self._needs_confirmation(asked):
+            asked = await self._wait_until_confirmed(asked)
         if asked.kind is ReleaseKind.DEPROVISION:
             self._record = asked.record
             await self._remove_all(teardown)
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
         return self._result(asked.kind)
+
+    def _needs_confirmation(self, asked: DeletionAssessment) -> bool:
+        """A deletion that was refused once stays refused, whatever the policy; one that began is not stopped."""
+        if asked.kind is not ReleaseKind.DEPROVISION or asked.record or asked.confirmed:
+            return False
+        return asked.refused or self._policy is DeletionPolicy.CONFIRM
+
+    async def _wait_until_confirmed(self, asked: DeletionAssessment) -> DeletionAssessment:
+        """Until no service object is left, or a label asks to take them along. The operand stays, and works."""
+        while asked.kind is ReleaseKind.DEPROVISION and not asked.confirmed:
+            left = await self._remaining()
+            if left.none:
+                break
+            await self._say(Reason.NOT_CLEANED, NOT_CLEANED.format(left=left))
+            if left.operand_lost:
+                await self._hard.restore_operand()
+            await self._another_count(left)
+            if history_is_long():
+                self._go_on_as_new()
+            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        self._began = workflow.now()
+        return asked
+
+    async def _another_count(self, left: Remaining) -> None:
+        """Wait until there are more or fewer service objects, or something about the CR changed."""
+        self._changed = False
+        known = ConfirmationInput(mandate=self._mandate, bindings=left.bindings, instances=left.instances)
+        counting = workflow.start_activity_method(
+            ConfirmationActivities.wait_for_another_count,
+            known,
+            # Without a limit over all attempts: people may take months.
+            start_to_close_timeout=timedelta(seconds=90),
+            heartbeat_timeout=timedelta(seconds=10),
+            cancellation_type=WAIT,
+            summary="wait until service objects are gone, or their deletion is confirmed",
+        )
+        try:
+            await workflow.wait_condition(lambda: counting.done() or self._changed or history_is_long())
+        except asyncio.CancelledError:
+            await stop(counting)
+            raise
+        if not counting.done():
+            await stop(counting)
+        elif (failed := counting.exception()) and is_lost_mandate(failed):
+            raise failed
 
     async def _end_without_mandate(self, why: str) -> DeprovisionResult:
         """Nothing more is done, except that a CR that no longer takes the operand with it is let go."""

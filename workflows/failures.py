@@ -8,13 +8,14 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     FailureError,
+    RetryState,
     TimeoutError,
     is_cancelled_exception,
 )
 
 with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
-    from models.names import MANDATE_LOST, OTHER_CLUSTER, STILL_WAITING
+    from models.names import MANDATE_LOST, OTHER_CLUSTER
     from models.status import Finding
 
 LONGEST_OUTAGE: Final = timedelta(minutes=2)
@@ -72,11 +73,10 @@ def said(error: FailureError) -> str:
 
 
 def ran_out_of_time(error: FailureError) -> bool:
-    """Whether the deadline ended it, rather than an error."""
-    cause = cause_of(error)
-    if isinstance(cause, ApplicationError):
-        return cause.type == STILL_WAITING or cause.type in PASSING or _is_shutdown(cause)
-    return isinstance(cause, TimeoutError)
+    """Whether the deadline ended it: no time was left for another attempt, whatever the last one met."""
+    if isinstance(error, ActivityError) and error.retry_state is RetryState.TIMEOUT:
+        return True
+    return isinstance(cause_of(error), TimeoutError)
 
 
 def nobody_tried(error: FailureError, deadline: datetime, limit: timedelta) -> bool:

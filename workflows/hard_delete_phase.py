@@ -149,7 +149,7 @@ class HardDelete:
     async def _try(self, ends: datetime) -> bool:
         """True when the operand is done; False if a person, or a history grown long, wants something else first."""
         self._try_again = False
-        if self._restores and not await self._restore_operand(ends - workflow.now()):
+        if self._restores and not await self.restore_operand(ends - workflow.now()):
             return False
         deleting = self._start(ends - workflow.now())
         if not await self._undisturbed(deleting):
@@ -173,7 +173,7 @@ class HardDelete:
             return False
         return True
 
-    async def _restore_operand(self, left: timedelta) -> bool:
+    async def restore_operand(self, left: timedelta = RESTORING) -> bool:
         """Nobody else puts back what the operand has lost while its CR is being deleted. False if disturbed."""
         restoring = workflow.start_activity_method(
             ChartActivities.restore_operand,

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
@@ -20,7 +21,7 @@ async def run(
     environment: WorkflowEnvironment,
     world: World,
     teardown: OperandTeardown = OperandTeardown.AUTO,
-    **limits: timedelta,
+    **limits: Any,
 ) -> DeprovisionResult:
     async with serving(environment.client, world) as task_queue:
         return await environment.client.execute_workflow(

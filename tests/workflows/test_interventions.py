@@ -8,6 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import PauseActivityRequest, ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
@@ -159,3 +162,49 @@ async def longest_run(client: Client, identity: str) -> int:
     longest = max(run.history_length for run in runs)
     print(f"{len(runs)} runs, the longest of {longest} events")
     return longest
+
+
+async def test_a_paused_activity_cannot_let_the_budget_pass_without_a_real_try(temporal: Client) -> None:
+    limits = {"hard_delete_timeout": timedelta(seconds=8), "last_attempt": timedelta(seconds=30)}
+    async with deleting(temporal, **limits) as (world, handle):
+        (pending,) = (await handle.describe()).raw_description.pending_activities
+        await temporal.workflow_service.pause_activity(
+            PauseActivityRequest(
+                namespace=temporal.namespace,
+                execution=WorkflowExecution(workflow_id=handle.id),
+                identity="test",
+                id=pending.activity_id,
+            )
+        )
+        async with asyncio.timeout(20):
+            while not any("the last attempt ends in" in message for message in world.messages):
+                await asyncio.sleep(0.1)
+        assert world.let_hard_delete_end
+        world.let_hard_delete_end.set()
+        result = await asyncio.wait_for(handle.result(), 30)
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
+
+
+async def test_a_reset_run_goes_on_under_the_deadline_that_the_cr_says(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        before = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        events = [event async for event in handle.fetch_history_events()]
+        done = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+        first = next(event.event_id for event in events if event.event_type == done)
+        await temporal.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=temporal.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.result_run_id or ""),
+                reason="a person's doubt",
+                workflow_task_finish_event_id=first,
+                request_id=str(uuid.uuid4()),
+            )
+        )
+        latest = temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id)
+        async with asyncio.timeout(20):
+            while world.diary.count("hard delete") < 2:
+                await asyncio.sleep(0.1)
+        assert (await latest.query(DeprovisionWorkflow.progress)).budget_ends == before
+        assert world.let_hard_delete_end
+        world.let_hard_delete_end.set()
+        assert (await latest.result()).mode is DeletionMode.HARD

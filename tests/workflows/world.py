@@ -16,6 +16,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from models.conditions import Reason
 from models.deprovision import (
     AbandonedObject,
+    ConfirmationInput,
     DeletionAssessment,
     DeletionRecord,
     HardDeleted,
@@ -27,7 +28,7 @@ from models.deprovision import (
     TeardownInput,
     TornDown,
 )
-from models.limits import Limits, OperandTeardown
+from models.limits import DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandate
 from models.names import MANDATE_LOST, STILL_WAITING
 from models.operator_input import OperatorInput
@@ -65,6 +66,8 @@ class World:
     instances: int = 0
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
+    confirmed: bool = False
+    refused_before: bool = False
     record: DeletionRecord | None = None
     """What the CR says that its deletion has decided."""
     count_is_lost: bool = False
@@ -111,7 +114,9 @@ class World:
     @activity.defn
     async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
         self._ask("assess_deletion")
-        return DeletionAssessment(kind=self.release, record=self.record)
+        return DeletionAssessment(
+            kind=self.release, record=self.record, confirmed=self.confirmed, refused=self.refused_before
+        )
 
     @activity.defn
     async def set_status(self, input: StatusInput) -> bool:
@@ -171,6 +176,13 @@ class World:
         trouble = "does not exist" if self.operand_lost else ""
         lost = self.operand_lost
         return Remaining(instances=self.instances, some=some, operand_lost=lost, operand_trouble=trouble)
+
+    @activity.defn
+    async def wait_for_another_count(self, input: ConfirmationInput) -> Remaining:
+        while self.instances == input.instances:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+        return Remaining(instances=self.instances)
 
     @activity.defn
     async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
@@ -237,6 +249,7 @@ class World:
             "wait_until_ready",
             "count_service_objects",
             "restore_operand",
+            "wait_for_another_count",
             "hard_delete_service_objects",
             "soft_delete_service_objects",
             "remove_operand",
@@ -270,8 +283,12 @@ async def runs_of(client: Client, identity: str) -> list[WorkflowExecution]:
         await asyncio.sleep(0.05)
 
 
-def an_input(teardown: OperandTeardown = OperandTeardown.AUTO, **limits: Any) -> OperatorInput:
-    return OperatorInput(mandate=MANDATE, limits=Limits(**limits), operand_teardown=teardown)
+def an_input(
+    teardown: OperandTeardown = OperandTeardown.AUTO,
+    deletion: DeletionPolicy = DeletionPolicy.CASCADE,
+    **limits: Any,
+) -> OperatorInput:
+    return OperatorInput(mandate=MANDATE, limits=Limits(**limits), operand_teardown=teardown, deletion=deletion)
 
 
 def refused(reason: Reason, message: str) -> ApplicationError:
