@@ -79,7 +79,7 @@ class ServiceManager(ThreadedServer):
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
 
     def credentials(self) -> dict[str, str]:
         """What Secret sap-btp-manager has to hold for the operand to get here."""
@@ -101,6 +101,10 @@ class ServiceManager(ThreadedServer):
         """
         record = {"name": name, **of_cluster(cluster_id, namespace, name), **fields}
         return str(self._keep(kind, record)["id"])
+
+    def revoke_tokens(self) -> None:
+        """No token that was handed out is accepted any longer."""
+        self._tokens.clear()
 
     def deleted(self) -> set[str]:
         """Ids of all objects whose deletion was asked for."""
