@@ -1,26 +1,26 @@
 """When ReclaimWorkflow tries again, when it ends, and that a person or a restart does not lose anything."""
 
 import asyncio
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio import activity
+from temporalio import activity, workflow
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from models.mandate import Mandate
 from models.operators import OperatorRef
 from models.reclaim import Outcome, ReclaimEnd, ReclaimInput, ReclaimResult, Round, RoundInput, Told
-from workflows.reclaim import ReclaimWorkflow
+from tests.workflows.world import MANDATE, World, an_input, serving
+from workflows.deprovision import DeprovisionWorkflow
+from workflows.reclaim import ReclaimWorkflow, start_reclaim
 
 REF = OperatorRef(namespace="kyma-system", name="btpoperator", uid="uid-1")
 REFUSED = Told(
@@ -67,13 +67,9 @@ class Sap:
 
 
 @pytest.fixture
-async def skipping() -> AsyncIterator[Client]:
-    server = Path(sys.executable).parent / "temporal-test-server"
-    environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=str(server), data_converter=pydantic_data_converter
-    )
-    async with environment:
-        yield environment.client
+def client(skipping: WorkflowEnvironment) -> Client:
+    """Of a server whose clock jumps while everybody waits."""
+    return skipping.client
 
 
 @asynccontextmanager
@@ -86,9 +82,7 @@ async def started(
         task_queue=task_queue,
         workflows=[ReclaimWorkflow],
         activities=[sap.reclaim_round, sap.end_reclaim],
-        workflow_runner=SandboxedWorkflowRunner(
-            restrictions=SandboxRestrictions.default.with_passthrough_all_modules()
-        ),
+        workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
     ):
@@ -105,40 +99,114 @@ async def run(client: Client, sap: Sap, **input: Any) -> ReclaimResult:
         return await handle.result()
 
 
-async def test_it_ends_when_nothing_is_left(skipping: Client) -> None:
+async def deprovision(client: Client, world: World) -> ReclaimResult | None:
+    """A deletion whose hard delete runs out of time, and how the reclaim that it started has ended."""
+    identity = f"test/{uuid.uuid4()}"
+    async with serving(client, world) as task_queue:
+        await client.execute_workflow(
+            DeprovisionWorkflow.run,
+            an_input(),
+            id=identity,
+            task_queue=task_queue,
+        )
+        try:
+            return await client.get_workflow_handle_for(ReclaimWorkflow.run, f"{identity}/reclaim").result()
+        except RPCError as error:
+            assert error.status is RPCStatusCode.NOT_FOUND
+            return None
+
+
+async def test_a_deletion_that_abandons_something_starts_a_reclaim_where_somebody_consents(client: Client) -> None:
+    world = World(instances=1, instances_go=False, consent=True)
+    result = await deprovision(client, world)
+    assert result and result.reclaimed == 1 and len(world.reclaimed) == 1
+
+
+@workflow.defn
+class Deletion:
+    """As much of a deletion as starts a reclaim."""
+
+    @workflow.run
+    async def run(self, mandate: Mandate) -> None:
+        await start_reclaim(mandate, timedelta(days=3))
+        await start_reclaim(mandate, timedelta(days=3))  # a later run of the same deletion: it is under way
+
+
+async def test_the_reclaim_is_for_this_deletion_in_this_cluster_and_begins_once(temporal: Client) -> None:
+    world, sap = World(consent=True), Sap(DONE)
+    sap.hangs = True
+    async with Worker(
+        temporal,
+        task_queue="starts",
+        workflows=[Deletion, ReclaimWorkflow],
+        activities=[world.check_consent, sap.reclaim_round],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    ):
+        identity = f"test/{uuid.uuid4()}"
+        await temporal.execute_workflow(Deletion.run, MANDATE, id=identity, task_queue="starts")
+        while not sap.at:
+            await asyncio.sleep(0.02)
+        reclaiming = temporal.get_workflow_handle_for(ReclaimWorkflow.run, f"{identity}/reclaim")
+        ends = (await reclaiming.query(ReclaimWorkflow.progress)).ends
+        description = await reclaiming.describe()
+        assert ends and abs(ends - description.start_time - timedelta(days=3)) < timedelta(seconds=5)
+        await reclaiming.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await reclaiming.result()
+    (input,) = sap.inputs
+    assert (input.cluster, input.ref, input.cluster_digest) == (MANDATE.cluster, MANDATE.ref, "digest")
+
+
+@pytest.mark.parametrize(
+    "world",
+    [
+        World(instances=1, instances_go=False),
+        World(instances=1, instances_go=False, consent=True, refused="check_consent"),
+        World(instances=1, consent=True),
+    ],
+    ids=["no consent", "nobody knows", "nothing abandoned"],
+)
+async def test_without_consent_or_need_no_reclaim_starts_and_the_deletion_ends_all_the_same(
+    client: Client, world: World
+) -> None:
+    assert await deprovision(client, world) is None
+    assert world.diary[-1] == "remove finalizer"
+
+
+async def test_it_ends_when_nothing_is_left(client: Client) -> None:
     sap = Sap(Round(counts={Outcome.RECLAIMED: 2, Outcome.IN_USE: 1}))
-    result = await run(skipping, sap)
+    result = await run(client, sap)
     assert (result.reclaimed, result.in_use, result.left, len(sap.at)) == (2, 1, 0, 1)
     assert [end.left for end in sap.ends] == [0] and "2 abandoned objects are gone" in sap.ends[0].message
 
 
-async def test_what_only_a_person_can_change_is_not_waited_for(skipping: Client) -> None:
+async def test_what_only_a_person_can_change_is_not_waited_for(client: Client) -> None:
     told = REFUSED.model_copy(update={"outcome": Outcome.PROTECTED, "why": "preventDeletion"})
-    result = await run(skipping, Sap(Round(counts={Outcome.PROTECTED: 1, Outcome.ABSENT: 1}, told=[told])))
+    result = await run(client, Sap(Round(counts={Outcome.PROTECTED: 1, Outcome.ABSENT: 1}, told=[told])))
     assert (result.reclaimed, result.left, result.told) == (1, 1, [told])
 
 
 async def test_refusals_are_tried_again_after_pauses_that_grow_to_an_hour_and_begin_anew_after_progress(
-    skipping: Client,
+    client: Client,
 ) -> None:
     progress = Round(counts={Outcome.RECLAIMED: 1, Outcome.REFUSED: 1}, told=[REFUSED])
     sap = Sap(*[REFUSAL] * 12, progress, REFUSAL, DONE)
-    result = await run(skipping, sap)
+    result = await run(client, sap)
     assert sap.pauses() == [*(5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560), *(3600, 3600), *(5, 10)]
     assert (result.reclaimed, result.left) == (2, 0)
 
 
-async def test_a_round_whose_time_was_over_is_followed_by_the_next_at_once(skipping: Client) -> None:
+async def test_a_round_whose_time_was_over_is_followed_by_the_next_at_once(client: Client) -> None:
     sap = Sap(Round(counts={Outcome.RECLAIMED: 9, Outcome.WAITING: 5}, unfinished=True), DONE)
-    await run(skipping, sap)
+    await run(client, sap)
     assert sap.pauses() == [0]
 
 
 async def test_service_manager_is_left_alone_for_as_long_as_it_asks_also_if_a_person_is_impatient(
-    skipping: Client,
+    client: Client,
 ) -> None:
     sap = Sap(REFUSAL.model_copy(update={"retry_after": 7200.0}), DONE)
-    async with started(skipping, sap) as handle:
+    async with started(client, sap) as handle:
         while not sap.at:
             await asyncio.sleep(0.02)
         await handle.signal(ReclaimWorkflow.look_again)
@@ -146,39 +214,39 @@ async def test_service_manager_is_left_alone_for_as_long_as_it_asks_also_if_a_pe
     assert sap.pauses() == [7200]
 
 
-async def test_it_gives_up_when_its_time_is_over_and_the_report_says_what_is_left(skipping: Client) -> None:
+async def test_it_gives_up_when_its_time_is_over_and_the_report_says_what_is_left(client: Client) -> None:
     sap = Sap(REFUSAL)
-    result = await run(skipping, sap, reclaim_for=timedelta(days=2))
+    result = await run(client, sap, reclaim_for=timedelta(days=2))
     assert result.left == 1 and result.told == [REFUSED]
     assert "given up after 48h" in result.ended and "1 existing bindings" in result.ended
     assert 48 < len(sap.at) < 70 and sap.ends[0].left == 1
     assert (sap.at[-1] - sap.at[0]) <= timedelta(days=2)
 
 
-async def test_a_cluster_that_is_away_all_the_time_is_waited_for_and_then_given_up(skipping: Client) -> None:
+async def test_a_cluster_that_is_away_all_the_time_is_waited_for_and_then_given_up(client: Client) -> None:
     sap = Sap(ApplicationError("get configmaps: no answer", type="Unavailable"))
-    result = await run(skipping, sap, reclaim_for=timedelta(hours=3))
+    result = await run(client, sap, reclaim_for=timedelta(hours=3))
     assert "given up after 3h" in result.ended and "no answer" in result.ended
     assert 10 < len(sap.at) < 40
 
 
-async def test_a_secret_that_is_away_is_waited_for(skipping: Client) -> None:
+async def test_a_secret_that_is_away_is_waited_for(client: Client) -> None:
     sap = Sap(Round(trouble="Secret kyma-system/sap-btp-reclaim does not exist"), DONE)
-    assert (await run(skipping, sap)).reclaimed == 1
+    assert (await run(client, sap)).reclaimed == 1
     assert sap.pauses() == [5]
 
 
-async def test_what_is_only_shown_ends_after_one_look_and_is_no_event(skipping: Client) -> None:
+async def test_what_is_only_shown_ends_after_one_look_and_is_no_event(client: Client) -> None:
     told = REFUSED.model_copy(update={"outcome": Outcome.WOULD_GO})
     sap = Sap(Round(counts={Outcome.WOULD_GO: 1, Outcome.WAITING: 3}, told=[told]))
-    result = await run(skipping, sap, only_show=True)
+    result = await run(client, sap, only_show=True)
     assert (result.told, len(sap.at), sap.ends) == ([told], 1, [])
     assert sap.inputs[0].only_show
 
 
-async def test_what_a_round_has_proven_the_next_one_knows(skipping: Client) -> None:
+async def test_what_a_round_has_proven_the_next_one_knows(client: Client) -> None:
     sap = Sap(REFUSAL.model_copy(update={"proven": True}), DONE)
-    await run(skipping, sap, cluster_digest="digest")
+    await run(client, sap, cluster_digest="digest")
     assert [input.proven for input in sap.inputs] == [False, True]
     assert {(input.ref, input.cluster, input.cluster_digest) for input in sap.inputs} == {
         (REF, "cluster-uid", "digest")
