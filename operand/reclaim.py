@@ -163,7 +163,8 @@ class ReclaimRound:
             verdict = await self._delete(entry, found.id, looked)
         if verdict:
             self._note(entry, verdict)
-        if entry.kind is Kind.BINDING and self._outcomes[entry].outcome not in LEAVES_THE_REPORT:
+        goes = LEAVES_THE_REPORT | {Outcome.WOULD_GO}
+        if entry.kind is Kind.BINDING and self._outcomes[entry].outcome not in goes:
             self._bound[found.instance_id] = f"{entry.namespace}/{entry.name}"
 
     async def _delete(self, entry: Entry, identity: str, looked: tuple[float, float]) -> Verdict | None:

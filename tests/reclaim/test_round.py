@@ -187,9 +187,13 @@ async def test_only_what_this_deletion_abandoned_is_touched(stage: Stage) -> Non
 
 async def test_to_show_what_would_go_touches_nothing(stage: Stage) -> None:
     lines = [stage.abandon("ServiceInstance", "i"), stage.abandon("ServiceInstance", "p", protected=True)]
+    lines.append(stage.abandon("ServiceBinding", "b", instance=lines[0]["sap_id"]))
     await stage.report(*lines)
     done = await stage.round(ref=None, only_show=True)
-    assert {told.name: told.outcome for told in done.told} == {"i": Outcome.WOULD_GO, "p": Outcome.PROTECTED}
+    assert {told.name: told.outcome for told in done.told} == {
+        **{"i": Outcome.WOULD_GO, "b": Outcome.WOULD_GO},
+        "p": Outcome.PROTECTED,
+    }
     assert stage.sap.deleted() == set() and await stage.lines() == lines and await stage.events() == {}
 
 
