@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-fleet binaries
+.PHONY: help demo values screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -63,6 +63,9 @@ bench-provision: binaries ## how long until Ready, and where the time goes
 
 bench-deprovision: binaries ## how long a deletion takes, by number of objects
 	@$(RUN) python -m benchmarks.deprovision $(ARGS)
+
+bench-slow-broker: binaries ## hard delete with a slow broker, by this checkout and an earlier commit
+	@$(RUN) python -m benchmarks.slow_broker $(ARGS)
 
 bench-fleet: binaries ## several clusters on one Temporal server; needs PostgreSQL installed
 	@$(RUN) python -m benchmarks.fleet $(ARGS)

@@ -7,6 +7,7 @@ from activities.chart import ChartActivities
 from activities.confirmation import ConfirmationActivities
 from activities.hard_delete import HardDeleteActivities
 from activities.readiness import ReadinessActivities
+from activities.reclaim import ReclaimActivities
 from activities.responsibility import ResponsibilityActivities
 from activities.resync import ResyncActivities
 from activities.service_objects import ServiceObjectActivities
@@ -17,8 +18,11 @@ from kube.client import Kube
 from operand.rendering import ChartRenderer
 
 
-def all_activities(kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool) -> list[Callable[..., Any]]:
+def all_activities(
+    kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool, reclaim_any_address: bool = False
+) -> list[Callable[..., Any]]:
     """Every activity, bound to its clients. `listed`: Temporal's namespace has our search attributes."""
+    reclaim = ReclaimActivities(kube, reclaim_any_address)
     responsibility, chart = ResponsibilityActivities(kube), ChartActivities(kube, renderer)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
@@ -38,5 +42,8 @@ def all_activities(kube: Kube, renderer: ChartRenderer, task_queue: str, listed:
         SoftDeleteActivities(kube).soft_delete_service_objects,
         teardown.remove_operand,
         teardown.remove_resources,
+        reclaim.check_consent,
+        reclaim.reclaim_round,
+        reclaim.end_reclaim,
         ResyncActivities(kube, task_queue, listed).nudge_operators,
     ]

@@ -26,7 +26,7 @@ from models.names import OPERAND_FINALIZER
 from operand.abandoned_report import AbandonedReport
 from operand.errors import failure_of
 from operand.mandated import MandatedKube, holding
-from operand.service_objects import is_held, kept_by, last_message, remove_secret
+from operand.service_objects import is_held, is_protected, kept_by, last_message, remove_secret
 
 T = TypeVar("T")
 AT_ONCE: Final = 32
@@ -222,6 +222,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "")[:100],
         broker_message=last_message(obj),
         kept_by=kept_by(obj),
+        protected=is_protected(obj),
     )
 
 

@@ -35,7 +35,7 @@ def main() -> None:
     ensure_all()
     settings = {"BTP_HARD_DELETE_TIMEOUT": "20m"}
     with ServiceManager() as sap, Environment(settings) as environment:
-        print("hard delete, operand alive", flush=True)
+        print("hard delete, operand alive (a stand-in, one object of a kind at a time as the real one)", flush=True)
         operand = environment_ready(environment, sap)
         for pairs in filter(None, sizes):
             seed(environment, sap, pairs)

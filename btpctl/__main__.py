@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from btpctl import show
 from btpctl.connections import CommandError, cluster, connected
 from btpctl.doctor import examine
+from btpctl.reclaim import reclaim
 from btpctl.standing import find, standings
 from kube.errors import KubeError, NotFound
 from kube.resources import BTP_OPERATORS, CONFIG_MAPS
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
 )
 console = Console()
+app.command()(reclaim)
 
 
 @app.command()

@@ -202,10 +202,21 @@ class Kube:
         )
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", allowed: Allowed = None
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str = "",
+        version: str = "",
+        allowed: Allowed = None,
     ) -> bool:
-        """Ask for an object's deletion; False if it was not there. With `uid`, only that very object."""
-        options = {"preconditions": {"uid": uid}} if uid else {}
+        """Ask for an object's deletion; False if it was not there.
+
+        With `uid`, only that very object; with `version`, only as it was seen: else Conflict.
+        """
+        seen = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
+        options = {"preconditions": seen} if seen else {}
         path = resource.path(namespace, name)
         try:
             await self._transport.ask(Request("delete", resource, "DELETE", path, body=options, allowed=allowed))

@@ -16,11 +16,16 @@ from rich.console import Console
 from localcluster.binaries import ensure_all
 from localcluster.client import Client
 from localcluster.environment import Environment
+from localcluster.misbehaviour import throttled
 from localcluster.servicemanager import ServiceManager
+from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 
 PATIENCE: Final = 30.0
 BUDGET: Final = 20
 """Seconds of hard delete in the demo."""
+LEFT_ALONE: Final = 4
+"""Seconds for which Service Manager throttles reclaim."""
+REPORT: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}/configmaps/{ABANDONED_CONFIGMAP}"
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -124,15 +129,24 @@ def tell(environment: Environment, sap: ServiceManager) -> None:
     use(story, client, sap)
     operand.kill()
     story.line("the operand is killed; its webhooks stay registered")
+    client.put_secret(sap.admin_credentials(), name=RECLAIM_SECRET)
+    story.line(f"Secret {RECLAIM_SECRET} consents to deleting in SAP BTP what has to be abandoned")
+    sap.faults = [throttled(str(LEFT_ALONE), path="/v1/")]
     client.delete_operator("another")
     story.expect_gone("another")
-    found = client.get("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
+    found = client.get(REPORT)
     story.check(found is not None and found["data"]["total"] == "8", "ConfigMap sap-btp-abandoned names all 8, such as")
     for line in (found or {"data": {"objects.jsonl": ""}})["data"]["objects.jsonl"].splitlines()[::4]:
         entry = json.loads(line)
         story.line(f"  {entry['kind']} {entry['namespace']}/{entry['name']}, in SAP BTP {entry['sap_id']}")
     story.check(len(sap.instances) == len(sap.bindings) == 4, "they still live in SAP Service Manager")
     story.eventually(lambda: not client.managed_objects(), "everything the chart installed is gone")
+
+    story.heading("Reclaim: the manager deletes in SAP BTP what it had to abandon, without CR and operand")
+    story.line(f"Service Manager asks to be left alone for {LEFT_ALONE} s")
+    story.eventually(lambda: not sap.instances and not sap.bindings, "nothing is left in SAP Service Manager")
+    story.check(sap.refusals_for_bindings == 0, "bindings went before their instances: none was refused")
+    story.eventually(lambda: client.get(REPORT) is None, "nothing is abandoned any more: the ConfigMap is gone")
 
 
 def use(story: Story, client: Client, sap: ServiceManager) -> None:
@@ -160,7 +174,8 @@ def main() -> int:
     ensure_all()
     console.print("starting etcd, kube-apiserver, controllers, kwok, Temporal, worker and trigger ...")
     try:
-        with ServiceManager() as sap, Environment({"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}) as environment:
+        settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s", "BTP_RECLAIM_ANY_ADDRESS": "true"}
+        with ServiceManager() as sap, Environment(settings) as environment:
             try:
                 tell(environment, sap)
             except (AssertionError, urllib.error.URLError) as error:

@@ -125,11 +125,14 @@ class Environment(Started):
         account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
         return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false"}
 
-    def start_operand(self) -> Process:
-        """The stand-in for the operand's binary; ends with the environment, or when somebody kills it."""
+    def start_operand(self, at_once: int = 1) -> Process:
+        """The stand-in for the operand's binary; ends with the environment, or when somebody kills it.
+
+        `at_once` objects of a kind are worked on side by side; the real operand works on one.
+        """
         environment = {**self.workers[0].environment, "KUBECONFIG": str(self.cluster.kubeconfig())}
         environment["OPERAND_WEBHOOK_PORT"] = str(self.cluster.webhooks.operand_port)
-        command = [sys.executable, "-m", "localcluster.operand"]
+        command = [sys.executable, "-m", "localcluster.operand", "--at-once", str(at_once)]
         self.cluster.webhooks.lead_to_operand()
         process = Process("operand", command, self.cluster.folder, environment)
         self._stack.callback(process.stop)

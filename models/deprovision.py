@@ -152,6 +152,8 @@ class AbandonedObject(BaseModel):
     broker_message: str = ""
     kept_by: list[str] = Field(default_factory=list)
     """Finalizers of others, which were left alone and still hold the object."""
+    protected: bool | None = None
+    """Whether its owner had annotated it with preventDeletion; None in reports of versions that did not say."""
 
 
 class TornDown(Removed):

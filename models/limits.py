@@ -34,3 +34,5 @@ class Limits(BaseModel):
     """For hard delete once more, where nobody could work before its deadline."""
     delete_request_timeout: timedelta = timedelta(minutes=5)
     """For the API server to accept the removal of what the chart installed, and for it to be seen gone."""
+    reclaim_for: timedelta = timedelta(days=7)
+    """For deleting in SAP BTP, through Service Manager, what a soft delete abandoned."""

@@ -9,7 +9,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
-from models.names import OPERAND_FINALIZER
+from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from models.text import plain, some
 from operand.mandated import MandatedKube
 
@@ -59,6 +59,12 @@ def _instance_of(meta: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str,
 def is_held(obj: Mapping[str, Any]) -> bool:
     """Whether the operand's finalizer is on it."""
     return OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or [])
+
+
+def is_protected(obj: Mapping[str, Any]) -> bool:
+    """Whether its owner said preventDeletion, as the operand reads it."""
+    annotations = obj["metadata"].get("annotations") or {}
+    return str(annotations.get(PREVENT_DELETION_ANNOTATION, "")).lower() == "true"
 
 
 def kept_by(obj: Mapping[str, Any]) -> list[str]:

@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     resync_interval: Duration = Field(
         timedelta(minutes=15), description="How often every CR is looked at without any event."
     )
+    reclaim_for: Duration = Field(
+        timedelta(days=7), description="For deleting in SAP BTP what a soft delete abandoned; see docs/operations.md."
+    )
     operand_teardown: OperandTeardown = Field(
         OperandTeardown.AUTO, description="When a deletion removes the operand: `first`, `last` or `auto`."
     )
@@ -126,6 +129,7 @@ class Settings(BaseSettings):
             hard_delete_timeout=self.hard_delete_timeout,
             last_attempt=self.last_attempt,
             delete_request_timeout=self.delete_request_timeout,
+            reclaim_for=self.reclaim_for,
         )
 
 
@@ -142,6 +146,10 @@ class WorkerSettings(Settings):
         True,
         description="Whether the operand's chart makes the operand's roles and bindings, for which the worker must "
         "hold every right in them. `false` where they are there already: `chart/btp-manager` brings them.",
+    )
+    reclaim_any_address: bool = Field(
+        False,
+        description="Lets Secret sap-btp-reclaim name http and addresses that are not on the internet: for tests.",
     )
 
 

@@ -22,9 +22,10 @@ from runtime.telemetry import SdkTelemetry
 from worker.schedule import ensure_resync
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
+from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
 
-WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow]
+WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow]
 log = structlog.get_logger(__name__)
 
 
@@ -56,7 +57,9 @@ async def main(settings: WorkerSettings) -> None:
                 tasks.create_task(each.follow())
             here = await wait_for_identity(kube, settings)
             await temporal.connect(partial(ensure_resync, settings, here))
-            async with build_worker(temporal.client, kube, renderer, here.task_queue, temporal.listed) as worker:
+            async with build_worker(
+                temporal.client, kube, renderer, here.task_queue, temporal.listed, settings.reclaim_any_address
+            ) as worker:
                 temporal.tell(partial(setattr, worker, "client"))
                 serving.set()
                 log.info("serving", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
@@ -65,13 +68,20 @@ async def main(settings: WorkerSettings) -> None:
         await kube.close()
 
 
-def build_worker(client: Client, kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool = True) -> Worker:
+def build_worker(
+    client: Client,
+    kube: Kube,
+    renderer: ChartRenderer,
+    task_queue: str,
+    listed: bool = True,
+    reclaim_any_address: bool = False,
+) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed),
+        activities=all_activities(kube, renderer, task_queue, listed, reclaim_any_address),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),

@@ -44,7 +44,14 @@ class Failing(Kube):
         return after
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str = "", allowed: Allowed = None
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str = "",
+        version: str = "",
+        allowed: Allowed = None,
     ) -> bool:
         self._fail(late=False)
         was_there = await super().delete(resource, name, namespace, uid=uid, allowed=allowed)

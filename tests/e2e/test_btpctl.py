@@ -12,13 +12,15 @@ from localcluster.controlplane import CHECKOUT
 from localcluster.environment import RELEASE, Environment
 from localcluster.processes import free_port
 from localcluster.servicemanager import ServiceManager
-from models.names import KYMA_NAMESPACE
+from models.names import KYMA_NAMESPACE, RECLAIM_SECRET
 from tests.e2e.deletion import Scene
+
+SETTINGS = {"BTP_HARD_DELETE_TIMEOUT": "10m", "BTP_RECLAIM_ANY_ADDRESS": "true"}
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with ServiceManager() as sap, Environment({"BTP_HARD_DELETE_TIMEOUT": "10m"}, deployed=True) as environment:
+    with ServiceManager() as sap, Environment(SETTINGS, deployed=True) as environment:
         yield Scene(environment, sap)
 
 
@@ -62,7 +64,7 @@ def test_a_deletion_is_followed_and_hastened_from_the_command_line(scene: Scene)
     scene.until(lambda: pending()["budget_left_seconds"], "the budget to be shown", 60)
     deleting = pending()
     assert deleting["workflow"] == "DeprovisionWorkflow" and 500 < deleting["budget_left_seconds"] <= 600
-    assert "1 ServiceInstances left" in deleting["waits_for"]
+    assert "1 ServiceInstance left" in deleting["waits_for"]
     table = btpctl(scene, "status")
     assert "DeprovisionWorkflow" in table.out and "Deleting" in table.out
     assert "asked again; " in btpctl(scene, "retry", f"{KYMA_NAMESPACE}/btpoperator").out
@@ -76,6 +78,23 @@ def test_a_deletion_is_followed_and_hastened_from_the_command_line(scene: Scene)
         ("ServiceInstance", "instance-0"),
     }
     assert "instance-0" in btpctl(scene, "abandoned").out
+
+
+def test_an_older_report_is_shown_first_and_reclaimed_only_when_a_person_says_so(scene: Scene) -> None:
+    """What the deletion above abandoned, when nobody had consented yet."""
+    nobody = btpctl(scene, "reclaim", "--dry-run")
+    assert nobody.status == 2 and f"Secret {KYMA_NAMESPACE}/{RECLAIM_SECRET} does not exist" in nobody.err
+    scene.person.put_secret(scene.sap.admin_credentials(), name=RECLAIM_SECRET)
+    shown = btpctl(scene, "reclaim", "--dry-run")
+    assert shown.status == 0 and shown.out.count("would go") == 2, shown.out
+    unsure = btpctl(scene, "reclaim")
+    assert unsure.status == 2 and "--yes" in unsure.err
+    assert (len(scene.sap.instances), len(scene.sap.bindings), scene.sap.deleted()) == (1, 1, set())
+    assert "It has begun" in btpctl(scene, "reclaim", "--yes").out
+    scene.until(lambda: not scene.sap.instances and not scene.sap.bindings, "SAP to have nothing left")
+    scene.until(lambda: scene.reported() == {}, "the report to be empty")
+    assert "Nothing was abandoned" in btpctl(scene, "abandoned").out
+    assert "Nothing is reported" in btpctl(scene, "reclaim", "--yes").out
 
 
 def test_the_doctor_finds_what_is_missing_and_says_what_to_do(scene: Scene) -> None:

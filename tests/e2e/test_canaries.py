@@ -11,7 +11,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from dispatch.names import default_task_queue, workflow_id
 from localcluster.environment import Environment
+from localcluster.misbehaviour import Fault
 from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
+from models.names import RECLAIM_SECRET
 from tests.conftest import CHART
 from tests.e2e.canaries import Canaries, Lookout, histories, outside
 from tests.e2e.deletion import Scene
@@ -33,13 +35,15 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     shutil.copytree(CHART, chart)
     (tmp_path / "tmp").mkdir()
     settings = {"BTP_CHART_PATH": str(chart), "TMPDIR": str(tmp_path / "tmp"), "BTP_HARD_DELETE_TIMEOUT": "2m"}
+    settings["BTP_RECLAIM_ANY_ADDRESS"] = "true"
     with ServiceManager() as sap, Environment(settings) as environment:
         yield Scene(environment, sap)
 
 
 async def test_no_value_of_a_secret_is_seen_outside_on_any_path(scene: Scene, tmp_path: Path) -> None:
     values = {**scene.sap.credentials(), "tls.key": PRIVATE_KEY}
-    canaries = Canaries([*values.values(), *BINDING_CREDENTIALS.values()])
+    admin = scene.sap.admin_credentials()
+    canaries = Canaries([*values.values(), *BINDING_CREDENTIALS.values(), *admin.values()])
     with Lookout(scene.environment.workers[0], tmp_path / "tmp") as lookout:
         provide(scene, values, tmp_path / "chart" / "templates" / "added.yaml")
         await remove(scene)
@@ -82,6 +86,10 @@ async def remove(scene: Scene) -> None:
     scene.operand = scene.environment.start_operand()
     scene.make({"team-a": 2})
     scene.operand.kill()
+    known = scene.sap.admin_credentials()
+    person.put_secret(known, name=RECLAIM_SECRET)
+    quoted = {"description": f"not for {known['clientid']} with {known['clientsecret']}"}
+    scene.sap.faults = [Fault("DELETE", times=1000, status=400, body=quoted)]
     mandate = scene.mandate()
     person.delete_operator("btpoperator")
     scene.until(lambda: "soft delete follows in" in scene.message(), "the deletion to wait")
@@ -91,3 +99,4 @@ async def remove(scene: Scene) -> None:
     await deletion.execute_update("skip_to_soft_delete", "alice")
     await asyncio.to_thread(scene.gone)
     assert len(scene.reported()) == 4
+    scene.until(lambda: "***" in scene.reported()["team-a/binding-0"].get("reclaim", ""), "a reclaim to be refused")

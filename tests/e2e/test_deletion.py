@@ -104,12 +104,29 @@ async def test_an_operand_that_comes_back_within_the_budget_finishes_the_hard_wa
 async def test_a_slow_broker_is_waited_for_within_the_budget(scene: Scene) -> None:
     scene.ready()
     scene.make({"team-a": 3})
-    scene.sap.latency = 1.5
+    scene.sap.latency = 0.7  # one object after the other
     scene.delete()
     scene.nothing_left()
     assert (scene.sap.instances, scene.sap.refusals_for_bindings, scene.reported()) == ({}, 0, {})
     result = await scene.result()
     assert result.mode is DeletionMode.HARD and result.seconds > 3
+
+
+async def test_deletions_that_sap_accepts_and_does_later_are_waited_for_one_object_of_a_kind_after_the_other(
+    scene: Scene,
+) -> None:
+    scene.ready()
+    known = scene.sap.put("service_instances", "team-a", "instance-0")
+    scene.sap.latency, scene.sap.asynchronous = 0.1, 0.3
+    scene.make({"team-a": 3})
+    assert known in scene.sap.instances  # the operand found it by its name, and made no other
+    scene.delete()
+    scene.nothing_left()
+    assert (scene.sap.instances, scene.sap.bindings, scene.reported()) == ({}, {}, {})
+    assert (await scene.result()).mode is DeletionMode.HARD
+    assert scene.sap.calls["DELETE", "service_instances", known] == 1
+    assert scene.sap.side_by_side == {"service_instances": 1, "service_bindings": 1}
+    assert set(scene.sap.callers) == {"operand"}
 
 
 async def test_an_operand_that_dies_half_way_leaves_nothing_in_sap_that_is_not_reported(scene: Scene) -> None:

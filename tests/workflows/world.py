@@ -34,9 +34,11 @@ from models.names import MANDATE_LOST, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
+from models.reclaim import Outcome, ReclaimConsent, ReclaimEnd, Round, RoundInput
 from models.status import StatusInput, WarningInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
+from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
 
 REF = OperatorRef(namespace="kyma-system", name="btpoperator", uid="0000-1111")
@@ -72,6 +74,9 @@ class World:
     """What the CR says that its deletion has decided."""
     count_is_lost: bool = False
     """The worker that saw objects go died before it said so; the next one finds nothing."""
+    consent: bool = False
+    """Secret sap-btp-reclaim is there."""
+    reclaimed: list[str] = field(default_factory=list)
     removal_fails: ApplicationError | None = None
     away: bool = False
     """No answer comes from the API server to anything that takes long, until `returns` says how often it was asked."""
@@ -214,6 +219,19 @@ class World:
         return SoftDeleteResult(removed=Removed(instances=gone), abandoned_total=gone, abandoned=left)
 
     @activity.defn
+    async def check_consent(self, mandate: Mandate) -> ReclaimConsent:
+        self._ask("check_consent")
+        return ReclaimConsent(given=self.consent, cluster_digest="digest")
+
+    @activity.defn
+    async def reclaim_round(self, input: RoundInput) -> Round:
+        return Round(counts={Outcome.RECLAIMED: 1})
+
+    @activity.defn
+    async def end_reclaim(self, input: ReclaimEnd) -> None:
+        self.reclaimed.append(input.message)
+
+    @activity.defn
     async def remove_operand(self, input: TeardownInput) -> TornDown:
         self.diary.append("remove operand")
         return TornDown(resources=3)
@@ -252,6 +270,9 @@ class World:
             "wait_for_another_count",
             "hard_delete_service_objects",
             "soft_delete_service_objects",
+            "check_consent",
+            "reclaim_round",
+            "end_reclaim",
             "remove_operand",
             "remove_resources",
         )
@@ -265,7 +286,7 @@ async def serving(client: Client, world: World) -> AsyncIterator[str]:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow],
+        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow],
         activities=world.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats

@@ -1,0 +1,63 @@
+"""Which ServiceInstances and ServiceBindings there are in the cluster: what lives there is not abandoned."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from kube.answers import Object
+from kube.client import Kube
+from kube.errors import NotFound
+from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES
+from models.text import plain
+from operand.service_manager import Kind
+
+RESOURCES: Final = {Kind.BINDING: SERVICE_BINDINGS, Kind.INSTANCE: SERVICE_INSTANCES}
+IDS: Final = {Kind.BINDING: ("bindingID", "instanceID"), Kind.INSTANCE: ("instanceID", "bindingID")}
+"""In a status: an object's own id, and one that it uses."""
+
+
+@dataclass(frozen=True)
+class Here:
+    """An object that is in the cluster."""
+
+    sap_id: str
+    """Its own, in lower case; "" as long as the operand has not written it."""
+    kept_by: str
+    """What keeps it, if it is being deleted; "" for a living one."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What there is in the cluster, seen at one moment."""
+
+    ids: Mapping[str, str] = field(default_factory=dict)
+    """By each id in SAP BTP, in lower case, that an object has or uses: that object's name."""
+    names: Mapping[tuple[Kind, str, str], Here] = field(default_factory=dict)
+    """By kind, namespace and name."""
+
+
+async def look_at_cluster(kube: Kube) -> Cluster:
+    """All ServiceInstances and ServiceBindings there are.
+
+    Raises:
+        KubeError: the API server does not answer.
+    """
+    ids: dict[str, str] = {}
+    names: dict[tuple[Kind, str, str], Here] = {}
+    for kind, resource in RESOURCES.items():
+        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
+            async for page, _ in kube.pages(resource):
+                for obj in page:
+                    meta = obj["metadata"]
+                    status = obj.get("status") or {}
+                    own, used = (str(status.get(key) or "").lower() for key in IDS[kind])
+                    names[kind, meta["namespace"], meta["name"]] = Here(own, _kept_by(obj))
+                    ids |= dict.fromkeys(filter(None, (own, used)), plain(resource.named(obj), 150))
+    return Cluster(ids, names)
+
+
+def _kept_by(obj: Object) -> str:
+    meta = obj["metadata"]
+    finalizers = ", ".join(map(str, meta.get("finalizers") or [])) or "the API server"
+    return plain(finalizers, 100) if meta.get("deletionTimestamp") else ""

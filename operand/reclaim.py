@@ -1,0 +1,269 @@
+"""One round through the report: bindings first, then instances, a few side by side, each only with its mandate.
+
+What Service Manager says of a batch is read first, for that is slow; then the cluster and the report are looked at, and
+the deletions follow at once. Killed anywhere, a round leaves a report that names one too many, never one too few.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
+from typing import Final
+
+from kube.client import Kube
+from models.reclaim import LEAVES_THE_REPORT, MAX_TOLD, Outcome, Round, Told
+from models.text import plain
+from operand.living import Cluster, look_at_cluster
+from operand.reclaim_report import Entry, ReclaimReport
+from operand.reclaim_rules import Verdict, why_not_abandoned, why_not_asked, why_not_ours
+from operand.sap_answers import Away, Refused, SapObject, ServiceManagerError
+from operand.service_manager import Kind, ServiceManager
+
+AT_ONCE: Final = 8
+"""Calls of Service Manager side by side, and objects for which one look at the cluster is made."""
+FRESH: Final = 3.0
+"""Seconds for which a look at the cluster is believed."""
+SETTLE: Final = 60.0
+"""Seconds that deletions which Service Manager does later are waited for; the next round finds the others."""
+STORE_EVERY: Final = 2.0
+"""Seconds: a report may have hundreds of kilobytes."""
+ENOUGH: Final = 3
+"""Calls in a row without a usable answer after which a round ends."""
+NO_PROOF: Final = (
+    "Service Manager does not have it, nor anything else of this cluster: "
+    "do the credentials belong to the cluster's subaccount?"
+)
+
+Candidate = tuple[Entry, SapObject]
+
+
+class ReclaimRound:
+    """One round. `stored` is told of outcomes once the report says them, `say` how far it is."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        sap: ServiceManager,
+        *,
+        cr: str,
+        cluster_digest: str,
+        proven: bool,
+        only_show: bool,
+        say: Callable[[str], None],
+        stored: Callable[[list[Told]], Awaitable[None]],
+    ) -> None:
+        self._kube = kube
+        self._sap = sap
+        self._report = ReclaimReport(kube)
+        self._cr = cr
+        self._digest = cluster_digest
+        self._proven = proven
+        self._only_show = only_show
+        self._say = say
+        self._stored = stored
+        self._outcomes: dict[Entry, Told] = {}
+        self._unstored: dict[Entry, Told] = {}
+        self._stored_at = time.monotonic()
+        self._absent: list[Entry] = []
+        self._pending: dict[Entry, tuple[str, str]] = {}
+        self._bound: dict[str, str] = {}
+        self._away = 0
+        self._stop = False
+        self._retry_after = 0.0
+
+    async def run(self, seconds: float) -> Round:
+        """Go through the report, for about so long.
+
+        Raises:
+            KubeError: the API server does not answer, so nobody knows whether anything may be deleted.
+        """
+        until = time.monotonic() + seconds
+        await self._report.load()
+        entries = [entry for entry in self._report.entries() if self._cr in ("", entry.cr)]
+        try:
+            for kind in (Kind.BINDING, Kind.INSTANCE):
+                for batch in _batches(sorted((e for e in entries if e.kind is kind), key=_place)):
+                    if self._stop or time.monotonic() > until:
+                        break
+                    await self._batch(batch)
+                    self._say(f"{len(self._outcomes)} of {len(entries)} objects looked at")
+                    if time.monotonic() - self._stored_at > STORE_EVERY:
+                        await self._store()
+                await self._settle(min(until, time.monotonic() + SETTLE))
+            self._decide_absent()
+        finally:
+            await self._store()
+        return self._result(entries, time.monotonic() > until)
+
+    async def _batch(self, batch: list[Entry]) -> None:
+        candidates = [each for each in await asyncio.gather(*map(self._candidate, batch)) if each]
+        if not candidates or self._stop:
+            return
+        try:
+            await self._sap.ready()
+        except ServiceManagerError as error:
+            for entry, _ in candidates:
+                self._failed(entry, error)
+            return
+        cluster, _ = await asyncio.gather(look_at_cluster(self._kube), self._report.refresh())
+        looked, named = _now(), self._report.entries()
+        await asyncio.gather(
+            *(self._decide(*candidate, cluster, looked) for candidate in candidates if candidate[0] in named)
+        )
+
+    async def _candidate(self, entry: Entry) -> Candidate | None:
+        """The object in SAP BTP that the line means, if nothing that is known so far stands against deleting it."""
+        if verdict := why_not_asked(entry, by_a_person=not self._cr):
+            self._note(entry, verdict)
+            return None
+        try:
+            found = await self._find(entry)
+        except ServiceManagerError as error:
+            self._failed(entry, error)
+            return None
+        self._away = 0
+        if found is None:
+            return None
+        self._proven = self._proven or found.belongs["cluster"] == {self._digest}
+        if verdict := why_not_ours(entry, found, self._digest):
+            self._note(entry, verdict)
+            return None
+        return entry, found
+
+    async def _find(self, entry: Entry) -> SapObject | None:
+        """By id; where the operand never learned it, by cluster, namespace and name, if just one object has them."""
+        if entry.sap_id:
+            found = await self._sap.find(entry.kind, entry.sap_id)
+            candidates = [found] if found else []
+        else:
+            known = {other.sap_id for other in self._report.entries()}
+            there = await self._sap.search(entry.kind, entry.namespace, entry.name)
+            candidates = [
+                each for each in there if each.id not in known and not why_not_ours(entry, each, self._digest)
+            ]
+        if not candidates:
+            self._absent.append(entry)
+            return None
+        if len(candidates) > 1:
+            self._note(entry, (Outcome.NOT_OURS, f"{len(candidates)} objects have that namespace and name"))
+            return None
+        return candidates[0]
+
+    async def _decide(self, entry: Entry, found: SapObject, cluster: Cluster, looked: tuple[float, float]) -> None:
+        verdict = why_not_abandoned(entry, found.id, cluster)
+        if verdict is None and entry.kind is Kind.INSTANCE and (binding := self._bound.get(found.id)):
+            verdict = Outcome.WAITING, f"its ServiceBinding {binding} has to go first"
+        if verdict is None and found.being_deleted:
+            self._pending[entry] = found.id, ""
+            verdict = Outcome.UNDER_WAY, ""
+        if verdict is None and self._only_show:
+            verdict = Outcome.WOULD_GO, found.last_words
+        if verdict is None:
+            verdict = await self._delete(entry, found.id, looked)
+        if verdict:
+            self._note(entry, verdict)
+        goes = LEAVES_THE_REPORT | {Outcome.WOULD_GO}
+        if entry.kind is Kind.BINDING and self._outcomes[entry].outcome not in goes:
+            self._bound[found.instance_id] = f"{entry.namespace}/{entry.name}"
+
+    async def _delete(self, entry: Entry, identity: str, looked: tuple[float, float]) -> Verdict | None:
+        if max(now - then for now, then in zip(_now(), looked, strict=True)) > FRESH:
+            return Outcome.WAITING, "the look at the cluster was too old"
+        try:
+            operation = await self._sap.delete(entry.kind, identity)
+        except ServiceManagerError as error:
+            self._failed(entry, error)
+            return None
+        if operation is None:
+            return Outcome.RECLAIMED, ""
+        self._pending[entry] = identity, operation
+        return Outcome.UNDER_WAY, ""
+
+    async def _settle(self, until: float) -> None:
+        """Ask how far the accepted deletions are, with growing pauses, until all are done or the time is over."""
+        pause = 0.25
+        while self._pending and not self._stop:
+            await asyncio.gather(*(self._poll(*each) for each in islice(self._pending.items(), AT_ONCE)))
+            if time.monotonic() + pause > until:
+                return
+            if self._pending:
+                self._say(f"{len(self._pending)} deletions are under way")
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 5.0)
+
+    async def _poll(self, entry: Entry, pending: tuple[str, str]) -> None:
+        identity, path = self._pending.pop(entry)
+        try:
+            if path:
+                operation = await self._sap.operation(path)
+                done, failure = operation.done, operation.failure
+            else:
+                found = await self._sap.find(entry.kind, identity)
+                done, failure = found is None, found.last_words if found else ""
+        except ServiceManagerError as error:
+            self._slow_down(error)
+            self._pending[entry] = pending
+            return
+        if done:
+            self._bound = {key: name for key, name in self._bound.items() if name != f"{entry.namespace}/{entry.name}"}
+            self._note(entry, (Outcome.RECLAIMED, ""))
+        elif failure:
+            self._note(entry, (Outcome.REFUSED, failure))
+        else:
+            self._pending[entry] = pending  # behind the others
+
+    def _failed(self, entry: Entry, error: ServiceManagerError) -> None:
+        if isinstance(error, Refused):
+            self._note(entry, (Outcome.REFUSED, str(error)))
+        else:
+            self._note(entry, (Outcome.WAITING, str(error)))
+        self._slow_down(error)
+
+    def _slow_down(self, error: ServiceManagerError) -> None:
+        """Who asks to be left alone is left alone; who does not answer three times is not asked on and on."""
+        self._away = self._away + 1 if isinstance(error, Away) else 0
+        self._retry_after = max(self._retry_after, error.retry_after or 0.0)
+        self._stop = self._stop or self._away >= ENOUGH or error.retry_after is not None
+
+    def _decide_absent(self) -> None:
+        for entry in self._absent:
+            self._note(entry, (Outcome.ABSENT, "") if self._proven else (Outcome.NOT_OURS, NO_PROOF))
+
+    def _note(self, entry: Entry, verdict: Verdict) -> None:
+        told = entry.told(outcome=verdict[0], why=plain(verdict[1]))
+        self._outcomes[entry] = self._unstored[entry] = told
+
+    async def _store(self) -> None:
+        if self._unstored and not self._only_show:
+            outcomes, self._unstored = self._unstored, {}
+            await self._report.store(outcomes)
+            await self._stored(list(outcomes.values()))
+        self._stored_at = time.monotonic()
+
+    def _result(self, entries: list[Entry], late: bool) -> Round:
+        unseen = [entry for entry in entries if entry not in self._outcomes]
+        counts = Counter(told.outcome for told in self._outcomes.values())
+        counts[Outcome.WAITING] += len(unseen)
+        left = [told for told in self._outcomes.values() if told.outcome not in LEAVES_THE_REPORT]
+        return Round(
+            counts={outcome: count for outcome, count in counts.items() if count},
+            told=left[:MAX_TOLD],
+            unfinished=bool(late and unseen and not self._stop),
+            proven=self._proven,
+            retry_after=self._retry_after or None,
+        )
+
+
+def _place(entry: Entry) -> tuple[str, str, str]:
+    return entry.namespace, entry.name, entry.sap_id
+
+
+def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
+    for begin in range(0, len(entries), AT_ONCE):
+        yield entries[begin : begin + AT_ONCE]
+
+
+def _now() -> tuple[float, float]:
+    """By two clocks: one also runs while the process is frozen, the other while the machine is."""
+    return time.monotonic(), time.time()

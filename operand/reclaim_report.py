@@ -1,0 +1,166 @@
+"""The report of abandoned objects as reclaim reads it and keeps it true: line by line, never over another's word.
+
+The soft delete of another CR, and people, write to the same ConfigMaps: each write holds only against what was read.
+"""
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kube.client import Kube
+from kube.errors import Conflict
+from kube.resources import CONFIG_MAPS
+from models.names import ABANDONED_CONFIGMAP, ABANDONED_COUNT_ANNOTATION, KYMA_NAMESPACE
+from models.reclaim import LEAVES_THE_REPORT, Told
+from models.text import plain
+from operand.abandoned_report import KEY, MOST_PARTS
+from operand.service_manager import Kind
+
+TRIES: Final = 5
+KINDS: Final = {"ServiceBinding": Kind.BINDING, "ServiceInstance": Kind.INSTANCE}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line: what somebody wrote down, which a person may have edited since."""
+
+    uid: str
+    cr: str
+    """Uid of the BtpOperator whose deletion let it go."""
+    kind: Kind
+    namespace: str
+    name: str
+    sap_id: str
+    protected: bool | None
+
+    def told(self, **outcome: Any) -> Told:
+        kind = next(word for word, kind in KINDS.items() if kind is self.kind)
+        fields = {"kind": kind, "namespace": self.namespace, "name": self.name, "sap_id": self.sap_id}
+        return Told(**{key: plain(value, 260) for key, value in fields.items()}, **outcome)
+
+
+@dataclass
+class _Part:
+    """One ConfigMap."""
+
+    uid: str
+    version: str
+    text: str
+
+
+class ReclaimReport:
+    """All parts of the report."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._parts: dict[int, _Part] = {}
+
+    async def load(self) -> None:
+        """Read all of it."""
+        self._parts = {}
+        for number in range(1, MOST_PARTS + 1):
+            if not await self._read(number):
+                return
+
+    async def refresh(self) -> None:
+        """Read what has changed since; little is asked where nothing has."""
+        if not self._parts:
+            await self.load()
+        for number, part in list(self._parts.items()):
+            seen = await self._kube.find(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, metadata_only=True)
+            if seen is None or seen["metadata"]["resourceVersion"] != part.version:
+                await self._read(number)
+
+    def entries(self) -> set[Entry]:
+        """Every line that can be read as an object."""
+        lines = (line for part in self._parts.values() for line in part.text.splitlines())
+        return {entry for line in lines if (entry := _entry(line))}
+
+    async def store(self, outcomes: Mapping[Entry, Told]) -> None:
+        """Strike out what need not be reported any more, and say of the rest why it is still there.
+
+        Raises:
+            KubeError: it cannot be written; then nothing has to be taken back, for the next round finds the same.
+        """
+        for number in list(self._parts):
+            await self._store_part(number, outcomes)
+        await self._end()
+
+    async def _store_part(self, number: int, outcomes: Mapping[Entry, Told]) -> None:
+        for left in reversed(range(TRIES)):
+            part = self._parts.get(number)
+            if part is None:
+                return
+            text = "\n".join(line for old in part.text.splitlines() if (line := _line(old, outcomes)))
+            if text == part.text:
+                return
+            counted = {ABANDONED_COUNT_ANNOTATION: str(len(text.splitlines()))}
+            patch = {"metadata": {"resourceVersion": part.version, "annotations": counted}, "data": {KEY: text}}
+            try:
+                written = await self._kube.merge(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, patch)
+                self._parts[number] = _Part(part.uid, written["metadata"]["resourceVersion"], text)
+                return
+            except Conflict:
+                if not left:
+                    raise
+                await self._read(number)
+
+    async def _end(self) -> None:
+        """Remove empty ConfigMaps from the last on: a reader stops at the first that is not there. Say the total."""
+        for number in sorted(self._parts, reverse=True):
+            part = self._parts[number]
+            if part.text.strip():
+                break
+            with contextlib.suppress(Conflict):  # something was written into it meanwhile
+                await self._kube.delete(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, uid=part.uid, version=part.version)
+                del self._parts[number]
+        if first := self._parts.get(1):
+            total = str(sum(len(part.text.splitlines()) for part in self._parts.values()))
+            patch = {"metadata": {"resourceVersion": first.version}, "data": {"total": total}}
+            with contextlib.suppress(Conflict):
+                written = await self._kube.merge(CONFIG_MAPS, _name(1), KYMA_NAMESPACE, patch)
+                first.version = written["metadata"]["resourceVersion"]
+
+    async def _read(self, number: int) -> bool:
+        found = await self._kube.find(CONFIG_MAPS, _name(number), KYMA_NAMESPACE)
+        self._parts.pop(number, None)
+        if found is None:
+            return False
+        meta = found["metadata"]
+        text = str((found.get("data") or {}).get(KEY, ""))
+        self._parts[number] = _Part(meta["uid"], meta["resourceVersion"], text)
+        return True
+
+
+def _name(part: int) -> str:
+    return ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
+
+
+def _entry(line: str) -> Entry | None:
+    """None if a person made something else of the line: then it is left as it is."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or found.get("kind") not in KINDS:
+        return None
+    uid, cr, namespace, name, sap_id = (found.get(key, "") for key in ("uid", "cr", "namespace", "name", "sap_id"))
+    protected = found.get("protected")
+    texts = (uid, cr, namespace, name, sap_id)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(protected, bool | None):
+        return None
+    return Entry(uid, cr, KINDS[found["kind"]], namespace, name, sap_id, protected)
+
+
+def _line(line: str, outcomes: Mapping[Entry, Told]) -> str | None:
+    """The line as it has to be now; None if it goes."""
+    entry = _entry(line)
+    told = outcomes.get(entry) if entry else None
+    if told is None:
+        return line
+    if told.outcome in LEAVES_THE_REPORT:
+        return None
+    said = f"{told.outcome.value}: {told.why}" if told.why else told.outcome.value
+    return json.dumps({**json.loads(line), "reclaim": said}, ensure_ascii=False)

@@ -1,0 +1,447 @@
+"""One round: what goes, what does not, and what the report says of it."""
+
+import asyncio
+import contextlib
+import json
+from typing import Any
+
+import pytest
+
+from kube.errors import KubeError
+from kube.resources import CONFIG_MAPS, SECRETS, SERVICE_INSTANCES
+from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled, unknown_route
+from localcluster.servicemanager import CLUSTER_ID
+from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
+from models.reclaim import Outcome, RoundInput, digest_of
+from operand.reclaim_report import ReclaimReport
+from operand.service_manager import ServiceManager
+from tests.reclaim.conftest import Stage
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+async def test_bindings_go_then_instances_then_the_report(stage: Stage) -> None:
+    lines = []
+    for number in range(12):
+        instance = stage.abandon("ServiceInstance", f"i{number}")
+        lines += [instance, stage.abandon("ServiceBinding", f"b{number}", instance=instance["sap_id"])]
+    await stage.report(*lines[:10])
+    await stage.report(*lines[10:], part=2)
+    done = await stage.round()
+    assert done.counts == {Outcome.RECLAIMED: 24} and done.to_try_again == 0 and done.told == []
+    assert (stage.sap.instances, stage.sap.bindings, stage.sap.refusals_for_bindings) == ({}, {}, 0)
+    assert await stage.lines() is None
+    assert await stage.kube.find(CONFIG_MAPS, f"{ABANDONED_CONFIGMAP}-2", KYMA_NAMESPACE) is None
+    assert "deleted in SAP BTP" in (await stage.events())["ReclaimReclaimed"]
+    assert set(stage.sap.callers) == {"admin"}
+
+
+async def test_deletions_that_sap_does_later_are_polled_until_they_are_done_or_have_failed(stage: Stage) -> None:
+    stage.sap.asynchronous = 0.3
+    instance = stage.abandon("ServiceInstance", "i")
+    stubborn = stage.abandon("ServiceInstance", "stubborn")
+    stage.sap.refused.add("stubborn")
+    await stage.report(instance, stubborn, stage.abandon("ServiceBinding", "b", instance=instance["sap_id"]))
+    done = await stage.round()
+    assert done.counts == {Outcome.RECLAIMED: 2, Outcome.REFUSED: 1} and done.to_try_again == 1
+    assert list(stage.sap.instances) == [stubborn["sap_id"]]
+    assert await stage.why() == {"stubborn": "refused: the broker refuses: there are active subscriptions"}
+    assert stage.sap.calls["DELETE", "service_instances", instance["sap_id"]] == 1
+
+
+async def test_a_deletion_that_takes_longer_than_a_round_is_not_asked_for_twice(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("operand.reclaim.SETTLE", 0.0)
+    stage.sap.asynchronous = 1.0
+    instance = stage.abandon("ServiceInstance", "i")
+    binding = stage.abandon("ServiceBinding", "b", instance=instance["sap_id"])
+    await stage.report(instance, binding)
+    assert (await stage.round()).counts == {Outcome.UNDER_WAY: 1, Outcome.WAITING: 1}
+    assert await stage.why() == {"i": "waiting: its ServiceBinding team-a/b has to go first", "b": "under way"}
+    assert (await stage.round()).counts == {Outcome.UNDER_WAY: 1, Outcome.WAITING: 1}
+    assert stage.sap.calls["DELETE", "service_bindings", binding["sap_id"]] == 1
+    assert stage.sap.calls["DELETE", "service_instances", instance["sap_id"]] == 0
+    await asyncio.sleep(1.2)
+    stage.sap.asynchronous = 0.0
+    assert (await stage.round()).counts == {Outcome.ABSENT: 1, Outcome.RECLAIMED: 1}
+    assert await stage.lines() is None
+
+
+async def test_an_object_whose_id_was_never_known_is_found_by_cluster_namespace_and_name(stage: Stage) -> None:
+    wanted = stage.sap.put("service_instances", "team-a", "unknown")
+    others = {
+        stage.sap.put("service_instances", "team-a", "unknown", "another-cluster"),
+        stage.sap.put("service_instances", "team-b", "unknown"),
+        stage.sap.put("service_instances", "team-a", "another"),
+    }
+    await stage.report(
+        stage.abandon("ServiceInstance", "unknown", sap_id=""),
+        stage.abandon("ServiceInstance", "never-made", sap_id=""),
+    )
+    done = await stage.round()
+    assert done.counts == {Outcome.RECLAIMED: 1, Outcome.ABSENT: 1}
+    assert stage.sap.deleted() == {wanted} and set(stage.sap.instances) == others
+
+
+async def test_of_several_objects_that_may_be_meant_none_is_touched(stage: Stage) -> None:
+    for _ in range(2):
+        stage.sap.put("service_instances", "team-a", "twice")
+    await stage.report(stage.abandon("ServiceInstance", "twice", sap_id=""))
+    assert (await stage.round()).counts == {Outcome.NOT_OURS: 1}
+    assert stage.sap.deleted() == set()
+    assert await stage.why() == {"twice": "not ours: 2 objects have that namespace and name"}
+
+
+async def test_nothing_of_another_cluster_platform_namespace_or_name_is_touched_whatever_the_report_says(
+    stage: Stage,
+) -> None:
+    """The report is edited: its lines have ids of objects that were never this cluster's abandoned ones."""
+    put = stage.sap.put
+    no_labels: dict[str, Any] = {"labels": {}, "context": {"platform": "cloudfoundry"}}
+    theirs = {
+        "other-cluster": put("service_instances", "team-a", "other-cluster", "another-cluster"),
+        "other-namespace": put("service_instances", "team-b", "other-namespace"),
+        "other-name": put("service_instances", "team-a", "production"),
+        "no-labels": put("service_instances", "team-a", "no-labels", **no_labels),
+        "two-clusters": put("service_instances", "team-a", "two-clusters", context={"clusterid": "another-cluster"}),
+        "other-platform": put("service_instances", "team-a", "other-platform", context={"platform": "cloudfoundry"}),
+    }
+    await stage.report(*(stage.abandon("ServiceInstance", name, sap_id=theirs[name]) for name in theirs))
+    done = await stage.round()
+    assert done.counts == {Outcome.NOT_OURS: 6} and done.to_try_again == 0
+    assert stage.sap.deleted() == set() and set(stage.sap.instances) == set(theirs.values())
+    why = await stage.why()
+    assert "of this cluster" in why["other-cluster"] and "of this cluster" in why["two-clusters"]
+    assert "of this namespace" in why["other-namespace"] and "of this name" in why["other-name"]
+    assert "another platform" in why["other-platform"]
+
+
+async def test_a_line_that_was_edited_into_a_path_or_a_query_is_no_order(stage: Stage) -> None:
+    there = stage.sap.put("service_instances", "team-a", "a")
+    good = stage.abandon("ServiceInstance", "good", sap_id=NOBODY)
+    await stage.report(
+        stage.abandon("ServiceInstance", "path", sap_id=f"x/../{there}"),
+        stage.abandon("ServiceInstance", "a' or _k8sname eq 'a", sap_id=""),
+        {**good, "name": ["a"]},
+        {**good, "kind": "Secret"},
+        "note: I have deleted the others myself",
+        "[" * 5000,
+        good,
+    )
+    done = await stage.round()
+    assert done.counts == {Outcome.NOT_OURS: 2, Outcome.ABSENT: 1}
+    assert stage.sap.deleted() == set()
+    found = await stage.kube.get(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE)
+    left = found["data"]["objects.jsonl"]
+    assert "note: I have deleted the others myself" in left and '"Secret"' in left and '["a"]' in left
+
+
+async def test_what_lives_in_the_cluster_again_is_not_touched_and_leaves_the_report(stage: Stage) -> None:
+    adopted = stage.abandon("ServiceInstance", "adopted")
+    renamed = stage.abandon("ServiceInstance", "renamed")
+    binding = stage.abandon("ServiceBinding", "binding", instance=adopted["sap_id"])
+    await stage.live("ServiceInstance", "adopted", adopted["sap_id"])
+    await stage.live("ServiceInstance", "under-another-name", renamed["sap_id"].upper())
+    await stage.live("ServiceBinding", "binding", binding["sap_id"])
+    await stage.report(adopted, renamed, binding)
+    done = await stage.round()
+    assert done.counts == {Outcome.IN_USE: 3}
+    assert stage.sap.deleted() == set() and await stage.lines() is None
+    assert "in use again" in (await stage.events())["ReclaimInUse"]
+
+
+async def test_what_may_be_taken_over_is_held_by_others_or_has_a_namesake_stays_reported(stage: Stage) -> None:
+    names = ("being-created", "being-deleted", "namesake")
+    await stage.report(*(stage.abandon("ServiceInstance", name) for name in names))
+    await stage.live("ServiceInstance", "being-created")
+    await stage.live("ServiceInstance", "being-deleted", finalizers=("example.com/theirs",))
+    await stage.kube.delete(SERVICE_INSTANCES, "being-deleted", "team-a")
+    await stage.live("ServiceInstance", "namesake", NOBODY)
+    done = await stage.round()
+    assert done.counts == {Outcome.WAITING: 2, Outcome.NOT_OURS: 1}
+    assert stage.sap.deleted() == set()
+    why = await stage.why()
+    assert "may take it over" in why["being-created"] and "example.com/theirs" in why["being-deleted"]
+    assert "another one in SAP BTP" in why["namesake"]
+
+
+async def test_a_protected_instance_is_listed_and_left_alone(stage: Stage) -> None:
+    protected = stage.abandon("ServiceInstance", "protected", protected=True)
+    unknown = stage.abandon("ServiceInstance", "unknown", protected=None)
+    await stage.report(protected, unknown)
+    assert (await stage.round()).counts == {Outcome.PROTECTED: 2}
+    assert stage.sap.deleted() == set()
+    assert (await stage.round(ref=None)).counts == {Outcome.PROTECTED: 1, Outcome.RECLAIMED: 1}  # a person decided
+    assert stage.sap.deleted() == {unknown["sap_id"]}
+    assert await stage.why() == {"protected": "protected: preventDeletion"}
+
+
+async def test_only_what_this_deletion_abandoned_is_touched(stage: Stage) -> None:
+    mine, older = stage.abandon("ServiceInstance", "mine"), stage.abandon("ServiceInstance", "older", cr="another")
+    await stage.report(older, mine)
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1}
+    assert stage.sap.deleted() == {mine["sap_id"]}
+    assert await stage.lines() == [older]
+
+
+async def test_to_show_what_would_go_touches_nothing(stage: Stage) -> None:
+    lines = [stage.abandon("ServiceInstance", "i"), stage.abandon("ServiceInstance", "p", protected=True)]
+    lines.append(stage.abandon("ServiceBinding", "b", instance=lines[0]["sap_id"]))
+    await stage.report(*lines)
+    done = await stage.round(ref=None, only_show=True)
+    assert {told.name: told.outcome for told in done.told} == {
+        **{"i": Outcome.WOULD_GO, "b": Outcome.WOULD_GO},
+        "p": Outcome.PROTECTED,
+    }
+    assert stage.sap.deleted() == set() and await stage.lines() == lines and await stage.events() == {}
+
+
+async def test_refusals_are_kept_with_their_words_and_the_rest_goes(stage: Stage) -> None:
+    shared, busy, bound = (stage.abandon("ServiceInstance", name) for name in ("shared", "busy", "bound"))
+    stage.sap.put("service_instances", "team-b", "reference", referenced_instance_id=shared["sap_id"])
+    stage.sap.put("service_bindings", "team-b", "made-by-hand", service_instance_id=bound["sap_id"])
+    stage.sap.busy.add("busy")
+    await stage.report(shared, busy, bound, stage.abandon("ServiceInstance", "free"))
+    done = await stage.round()
+    assert done.counts == {Outcome.REFUSED: 3, Outcome.RECLAIMED: 1} and done.to_try_again == 3
+    why = await stage.why()
+    assert "other instances reference it (400)" in why["shared"] and "1 existing bindings (400)" in why["bound"]
+    assert "operation in progress" in why["busy"]
+    stage.sap.busy.clear()
+    assert (await stage.round()).counts == {Outcome.REFUSED: 2, Outcome.RECLAIMED: 1}
+
+
+async def test_who_asks_to_be_left_alone_is_left_alone(stage: Stage) -> None:
+    lines = [stage.abandon("ServiceInstance", f"i{number:02}") for number in range(30)]
+    await stage.report(*lines)
+    stage.sap.faults = [throttled("17", "DELETE", times=100)]
+    done = await stage.round()
+    assert done.retry_after == 17 and done.to_try_again == 30 and not done.unfinished
+    assert sum(times for call, times in stage.sap.calls.items() if call[0] == "DELETE") <= 8
+    assert len(await stage.lines() or []) == 30
+
+
+@pytest.mark.parametrize("fault", [bad_gateway, unknown_route], ids=["502", "unknown_route"])
+async def test_a_service_manager_that_is_away_is_not_asked_on_and_on_and_nothing_is_struck_out(
+    stage: Stage, fault: object
+) -> None:
+    assert callable(fault)
+    await stage.report(*(stage.abandon("ServiceInstance", f"i{number:02}") for number in range(30)))
+    stage.sap.faults = [fault(path="/v1/", times=1000)]
+    done = await stage.round()
+    assert done.counts == {Outcome.WAITING: 30} and done.told[0].why
+    assert sum(times for call, times in stage.sap.calls.items() if call[1] != "token") <= 8
+    stage.sap.faults = []
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 30}
+
+
+async def test_credentials_of_another_subaccount_strike_nothing_out(stage: Stage) -> None:
+    """Whatever they are asked for, their Service Manager does not have it."""
+    lines = [stage.abandon("ServiceInstance", f"i{number}") for number in range(3)]
+    await stage.report(*lines)
+    stage.person.put_secret({**stage.sap.credentials(), "tokenurl": "https://another.example.com"})
+    kept, stage.sap.instances = dict(stage.sap.instances), {}
+    done = await stage.round()
+    assert done.counts == {Outcome.NOT_OURS: 3}
+    assert all("subaccount" in why for why in (await stage.why()).values())
+    stage.sap.instances = dict(list(kept.items())[:1])  # one object of this cluster is proof enough
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1, Outcome.ABSENT: 2}
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        (None, "does not exist"),
+        ({"clientid": "a", "clientsecret": "", "url": "https://a.example.com"}, "clientsecret, sm_url"),
+        ({"clientid": "a", "certificate": "b", "sm_url": "https://a.example.com"}, "certurl, key"),
+        (
+            {
+                **dict.fromkeys(("certificate", "key"), "no-pem"),
+                **dict.fromkeys(("sm_url", "certurl"), "https://a.example.com"),
+                "clientid": "a",
+            },
+            "do not load",
+        ),
+    ],
+)
+async def test_a_secret_that_cannot_be_used_is_named_without_its_values(
+    stage: Stage, secret: dict[str, str] | None, says: str
+) -> None:
+    await stage.report(stage.abandon("ServiceInstance", "i"))
+    if secret is None:
+        await stage.kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)
+    else:
+        stage.person.put_secret(secret, name=RECLAIM_SECRET)
+    done = await stage.round()
+    assert says in done.trouble and RECLAIM_SECRET in done.trouble
+    assert "example" not in done.trouble and "no-pem" not in done.trouble
+    assert stage.sap.calls == {}
+
+
+async def test_addresses_inside_of_the_cluster_are_not_called_unless_a_setting_says_so(stage: Stage) -> None:
+    await stage.report(stage.abandon("ServiceInstance", "i"))
+    input = {"cluster": await stage.kube.cluster_uid(), "cluster_digest": digest_of(CLUSTER_ID)}
+    done = await stage.environment.run(stage.activities(False).reclaim_round, RoundInput.model_validate(input))
+    assert "sm_url does not begin with https://" in done.trouble
+    assert stage.sap.calls == {}
+
+
+async def test_a_cluster_with_another_id_than_at_the_deletion_reclaims_nothing(stage: Stage) -> None:
+    await stage.report(stage.abandon("ServiceInstance", "i"))
+    assert "another id" in (await stage.round(cluster_digest=digest_of("former"))).trouble
+    await stage.kube.delete(SECRETS, "sap-btp-manager", KYMA_NAMESPACE)
+    assert "is not known" in (await stage.round(cluster_digest="")).trouble
+    assert stage.sap.deleted() == set()
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1}  # the deletion had noted it
+
+
+async def test_another_cluster_deletes_nothing(stage: Stage) -> None:
+    await stage.report(stage.abandon("ServiceInstance", "i"))
+    with pytest.raises(Exception, match="serves cluster"):
+        await stage.round(cluster="another")
+    assert stage.sap.calls == {}
+
+
+async def test_without_an_answer_of_the_cluster_nothing_is_deleted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stage.report(stage.abandon("ServiceInstance", "i"))
+
+    async def away(*_: object) -> None:
+        raise KubeError("list serviceinstances: no answer")
+
+    monkeypatch.setattr("operand.reclaim.look_at_cluster", away)
+    with pytest.raises(Exception, match="no answer"):
+        await stage.round()
+    assert stage.sap.deleted() == set()
+
+
+async def test_a_person_who_takes_a_line_out_meanwhile_takes_the_order_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = stage.abandon("ServiceInstance", "first"), stage.abandon("ServiceInstance", "second")
+    await stage.report(first, second)
+    ready = ServiceManager.ready
+
+    async def edited(self: ServiceManager) -> None:
+        await stage.report(second)
+        await ready(self)
+
+    monkeypatch.setattr(ServiceManager, "ready", edited)
+    await stage.round()
+    assert stage.sap.deleted() == {second["sap_id"]}
+
+
+async def test_a_line_that_a_soft_delete_adds_meanwhile_is_kept(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = stage.abandon("ServiceInstance", "first")
+    added = stage.abandon("ServiceInstance", "added", cr="another")
+    await stage.report(line)
+    delete = ServiceManager.delete
+
+    async def meanwhile(self: ServiceManager, *arguments: object) -> str | None:
+        await stage.report(line, added)
+        return await delete(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ServiceManager, "delete", meanwhile)
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1}
+    assert await stage.lines() == [added]
+
+
+@pytest.mark.parametrize("asynchronous", [0.0, 0.1], ids=["at once", "later"])
+async def test_killed_or_unheard_at_any_call_nothing_else_is_deleted_and_nothing_is_forgotten(
+    stage: Stage, asynchronous: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each call in turn the answer is lost, and the process dies with it; a later round finishes."""
+    monkeypatch.setattr("operand.reclaim.AT_ONCE", 2)
+    monkeypatch.setattr("operand.reclaim.STORE_EVERY", 0.0)
+    calls = 0
+    for number in range(100):
+        stage.sap.forget()
+        stage.sap.asynchronous = asynchronous
+        instances = [stage.abandon("ServiceInstance", f"i{each}") for each in range(3)]
+        lines = [
+            *instances,
+            *(stage.abandon("ServiceBinding", f"b{i}", instance=instances[i]["sap_id"]) for i in (0, 1)),
+        ]
+        bystanders = {stage.sap.put("service_instances", "team-a", "i0", "another-cluster")}
+        bystanders.add(stage.sap.put("service_instances", "team-b", "i0"))
+        await stage.report(*lines)
+        dies = _DiesAt(number)
+        with monkeypatch.context() as patched:
+            patched.setattr(ServiceManager, "_send", dies.wrap(ServiceManager._send))
+            patched.setattr(ReclaimReport, "store", dies.wrap(ReclaimReport.store, counts=False))
+            stage.sap.faults = [Fault(times=number), lost_answer()]
+            with contextlib.suppress(_Killed):
+                await stage.round()
+        calls = number
+        if not dies.died:
+            break
+        reported = {line["sap_id"] for line in await stage.lines() or []}
+        left = {*stage.sap.instances, *stage.sap.bindings} - bystanders
+        assert left <= reported, f"after call {number} something is left that nobody reports"
+        stage.sap.faults = []
+        for _ in range(10):
+            if await stage.lines() is None:
+                break
+            await stage.round()
+        assert await stage.lines() is None
+        assert set(stage.sap.instances) == bystanders and stage.sap.bindings == {}
+        assert stage.sap.deleted() <= {line["sap_id"] for line in lines}
+    assert 10 < calls < 99
+
+
+class _Killed(BaseException):
+    """The process is gone: no `except Exception` sees it."""
+
+
+class _DiesAt:
+    """The process dies when the call of this number was sent and is unheard."""
+
+    def __init__(self, number: int) -> None:
+        self._left = number
+        self.died = False
+
+    def wrap(self, send: object, counts: bool = True) -> object:
+        async def dying(*arguments: object, **options: object) -> object:
+            assert callable(send)
+            dies, self._left = counts and self._left == 0, self._left - int(counts)
+            if self.died:
+                raise _Killed
+            try:
+                answer = await send(*arguments, **options)
+            except Exception:
+                if not dies:
+                    raise
+                answer = None
+            if dies:
+                self.died = True
+                raise _Killed
+            return answer
+
+        return dying
+
+
+async def test_a_cancelled_round_leaves_a_true_report(stage: Stage) -> None:
+    lines = [stage.abandon("ServiceInstance", f"i{number:02}") for number in range(24)]
+    await stage.report(*lines)
+    stage.sap.latency = 0.2
+    running = asyncio.create_task(stage.round())
+    while len(stage.sap.instances) == 24:
+        await asyncio.sleep(0.02)
+    stage.environment.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    reported = {line["sap_id"] for line in await stage.lines() or []}
+    assert 0 < len(reported) < 24 and set(stage.sap.instances) <= reported
+
+
+async def test_neither_report_nor_events_nor_results_have_a_value_of_the_secrets(stage: Stage) -> None:
+    secrets = [*stage.sap.admin_credentials().values(), *stage.sap.credentials().values()]
+    quoted = {"description": f"bad client {' '.join(stage.sap.admin_credentials().values())}"}
+    await stage.report(stage.abandon("ServiceInstance", "i"), stage.abandon("ServiceInstance", "j"))
+    stage.sap.faults = [Fault("DELETE", status=400, body=quoted)]
+    done = await stage.round()
+    seen = done.model_dump_json() + json.dumps([await stage.lines(), await stage.events()])
+    assert "bad client" in seen
+    assert [secret for secret in secrets if secret in seen and not secret.startswith("http")] == []
