@@ -24,6 +24,8 @@ from kubernetes.aio import client as aio_client
 from kubernetes.aio.config import incluster_config, kube_config
 from kubernetes.aio.config.openid import OpenIDRequestor
 
+from kube.fence import fence
+
 RENEWED_BEFORE: Final = 10.0
 """Seconds before a token's end at which a new one is asked for."""
 FILES: Final = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -65,6 +67,7 @@ def access_with(
     configuration.disable_strict_ssl_verification = True
     through_proxy = not pod and not _is_excepted(str(configuration.host), os.environ)
     configuration.client_session_kwargs = {"trust_env": through_proxy}
+    configuration.trace_configs = [fence()]
     api = aio_client.ApiClient(configuration)
     api.user_agent = "btp-manager"
     return Access(api, str(configuration.host), _digest(configuration), files or {}, expires)

@@ -21,6 +21,7 @@ from prometheus_client import Counter
 from kube.answers import Object, decoded, is_object
 from kube.credentials import Access, access_from_environment
 from kube.errors import Conflict, KubeError, Refused, Stale, Unavailable, error_from
+from kube.fence import ALLOWED, NotSent
 from kube.resources import Resource
 
 CONNECT_SECONDS: Final = 5
@@ -208,14 +209,18 @@ class Transport:
             url += "?" + urlencode(query)
         timeout = aiohttp.ClientTimeout(total=request.seconds, sock_connect=CONNECT_SECONDS, sock_read=request.silence)
         code, began = "none", time.perf_counter()
-        if request.allowed and not request.allowed():
+        if request.allowed and not request.allowed():  # asked once more when the connection is ready: kube.fence
             raise Stale(f"{request.doing}: not sent, the cluster has to be looked at again first")
         session.requests += 1
         try:
             await api.update_params_for_auth(headers, [], ["BearerToken"], request.path, request.method, request.body)
-            answer = await api.rest_client.request(
-                request.method, url, headers=headers, body=request.body, _request_timeout=timeout
-            )
+            fenced = ALLOWED.set(request.allowed)
+            try:
+                answer = await api.rest_client.request(
+                    request.method, url, headers=headers, body=request.body, _request_timeout=timeout
+                )
+            finally:
+                ALLOWED.reset(fenced)
             response: aiohttp.ClientResponse = answer.response
             async with response:
                 code = str(response.status)
@@ -223,6 +228,8 @@ class Transport:
                     details = decoded(await response.read())
                     raise error_from(response.status, details, request.doing, response.headers.get("Retry-After"))
                 yield response
+        except NotSent as error:
+            raise Stale(f"{request.doing}: not sent, the cluster has to be looked at again first") from error
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
             raise Unavailable(f"{request.doing}: {type(error).__name__} {error}".strip()) from error
         finally:

@@ -43,8 +43,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.reclaim import start_reclaim
 
 T = TypeVar("T")
-RECLAIMS: Final = "start-reclaim"
-"""Runs that let go before there was a reclaim go on without it."""
 Step = Callable[[Any, TeardownInput], Coroutine[Any, Any, T]]
 ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
 NOT_CLEANED: Final = (
@@ -296,8 +294,7 @@ class DeprovisionWorkflow:
             message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
             warning = WarningInput(mandate=self._mandate, reason="ServiceObjectsAbandoned", message=message)
             await quick(StatusActivities.record_warning, warning)
-            if workflow.patched(RECLAIMS):
-                await start_reclaim(self._mandate, self._limits.reclaim_for)
+            await start_reclaim(self._mandate, self._limits.reclaim_for)
         if self._abandoned.kept:
             await self._say(Reason.SOFT_DELETING, f"cannot be let go: {'; '.join(self._abandoned.kept)}")
 

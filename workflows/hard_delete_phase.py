@@ -31,8 +31,14 @@ TELL_LAST: Final = timedelta(seconds=60)
 """How often progress is reported: soon at first, then seldom enough to keep the history small."""
 A_MOMENT: Final = timedelta(seconds=1)
 """The shortest limit of an activity."""
+OVERDUE: Final = timedelta(seconds=5)
+"""After its deadline an activity that did not end is stopped."""
 RESTORING: Final = timedelta(minutes=1)
 """For restoring the operand: hard delete begins then in any case, and names what stands in its way."""
+
+
+class Overdue(Exception):
+    """An activity went on past its deadline, by the workflow's own timer."""
 
 
 class HardDeleteEnd(StrEnum):
@@ -135,6 +141,9 @@ class HardDelete:
                     return HardDeleteEnd.GAVE_UP
                 if history_is_long():
                     return HardDeleteEnd.GOES_ON
+        except Overdue:
+            self._last_said = "the activity was not carried on; is it paused in Temporal?"
+            return None
         except FailureError as error:
             if is_cancelled_exception(error) or is_lost_mandate(error):
                 raise
@@ -152,19 +161,27 @@ class HardDelete:
         if self._restores and not await self.restore_operand(ends - workflow.now()):
             return False
         deleting = self._start(ends - workflow.now())
-        if not await self._undisturbed(deleting):
+        if not await self._undisturbed(deleting, ends + OVERDUE):
             return False
         done = await deleting
         self.removed += done
         self.kept = done.kept
         return True
 
-    async def _undisturbed(self, running: workflow.ActivityHandle[Any]) -> bool:
-        """Wait for an activity. False if it was stopped, for something else has to come first."""
+    async def _undisturbed(self, running: workflow.ActivityHandle[Any], overdue: datetime) -> bool:
+        """Wait for an activity. False if it was stopped, for something else has to come first.
+
+        Raises:
+            Overdue: the server did not end it by its deadline: it keeps no deadline of an activity that is paused.
+        """
         try:
             await workflow.wait_condition(
-                lambda: running.done() or self._try_again or bool(self._skip_requested_by) or history_is_long()
+                lambda: running.done() or self._try_again or bool(self._skip_requested_by) or history_is_long(),
+                timeout=max(overdue - workflow.now(), A_MOMENT),
             )
+        except TimeoutError:
+            await stop(running)
+            raise Overdue from None
         except asyncio.CancelledError:
             await stop(running)
             raise
@@ -181,7 +198,7 @@ class HardDelete:
             # Inside the budget of hard delete, which it is a part of.
             **long(min(RESTORING, max(left, A_MOMENT)), RESTORING, "see that the operand stands, which has to delete"),
         )
-        if not await self._undisturbed(restoring):
+        if not await self._undisturbed(restoring, workflow.now() + RESTORING + OVERDUE):
             return False
         try:
             restored = await restoring

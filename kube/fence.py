@@ -1,0 +1,32 @@
+"""Asks, when a connection is ready and a request is about to be written to it, whether what it rests on still holds.
+
+Getting a connection may take seconds, and where a kept connection breaks the HTTP library sends a request again by
+itself: so the question is asked at the last moment, each time.
+"""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+
+import aiohttp
+
+ALLOWED: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("allowed", default=None)
+"""The question of the request that the current task sends; None where nothing has to hold."""
+
+
+class NotSent(Exception):
+    """What the request rests on no longer holds, so it was not sent."""
+
+
+def fence() -> aiohttp.TraceConfig:
+    """For a client session: ask before each sending."""
+    config = aiohttp.TraceConfig()
+    config.on_connection_create_end.append(_ask)
+    config.on_connection_reuseconn.append(_ask)
+    return config
+
+
+async def _ask(*_: Any) -> None:
+    allowed = ALLOWED.get()
+    if allowed is not None and not allowed():
+        raise NotSent
