@@ -32,6 +32,8 @@ AT_ONCE: Final = 8
 GATHER: Final = 0.05
 """Seconds in which further changes are gathered: looking costs time that grows with the number of objects."""
 NAMED: Final = 3
+REPORT_AFTER: Final = 3.0
+"""Seconds after which an obstacle is reported on the CR: most pass sooner."""
 ONE: Final = {SERVICE_BINDINGS: Removed(bindings=1), SERVICE_INSTANCES: Removed(instances=1)}
 KINDS: Final = (SERVICE_BINDINGS, SERVICE_INSTANCES)
 
@@ -54,7 +56,10 @@ class HardDeleteActivities:
             progress.got_answer()
             attempt = _Attempt(self._kube, held, progress, input)
             kept = await attempt.run()
-            return HardDeleted(**progress.removed.model_dump(), kept=kept)
+            removed = progress.removed.model_dump()
+            if attempt.news is not None:
+                return HardDeleted(**removed, is_done=False, obstacles=attempt.news)
+            return HardDeleted(**removed, kept=kept)
 
 
 class _Attempt:
@@ -70,6 +75,9 @@ class _Attempt:
         self._asking = {kind: Asking(kind, held) for kind in KINDS}
         self._secrets: set[tuple[str, str, str]] = set()
         self._trouble = ""
+        self._other_since: float | None = None
+        self.news: dict[str, str] | None = None
+        """Obstacles that the CR does not name yet, or names although they are gone; they ended the attempt."""
 
     async def run(self) -> list[str]:
         """Go on until the operand is done with each and their Secrets are gone. Returns some of what others keep."""
@@ -82,6 +90,8 @@ class _Attempt:
             async with asyncio.timeout(self._input.attempt.total_seconds()):
                 while not await self._is_done():
                     self._progress.say(self._left())
+                    if self._has_news():
+                        return []
                     await self._wait_for_change()
                 return list(islice(self._kept(), NAMED))
         except TimeoutError:
@@ -108,9 +118,9 @@ class _Attempt:
 
     async def _hear(self) -> bool:
         """Whether all is being followed. An API server that says nothing for long is asked something."""
-        reflectors = self._reflectors.values()
-        if not all(reflector.synced for reflector in reflectors):
+        if not self._is_synced():
             return False
+        reflectors = self._reflectors.values()
         silent = max((time.monotonic() - reflector.heard for reflector in reflectors), default=0.0)
         if silent > self._input.answer_every.total_seconds():
             await self._held.hold()
@@ -177,6 +187,32 @@ class _Attempt:
                 if seen.kept_by:
                     yield f"{kind.kind} {namespace}/{name} (kept by {seen.kept_by})"
 
+    def _obstacles(self) -> dict[str, str]:
+        """The first few, in an order that does not change by itself."""
+        found = {
+            f"{kind.plural}/{key}": text
+            for kind, asking in self._asking.items()
+            for key, text in asking.obstacles().items()
+        }
+        return dict(sorted(found.items())[:NAMED])
+
+    def _has_news(self) -> bool:
+        """Whether other obstacles than those that the CR names have stood there for a moment."""
+        now, obstacles = time.monotonic(), self._obstacles()
+        if obstacles.keys() == self._input.reported.keys() or not self._is_synced():
+            self._other_since = None
+            return False
+        if self._other_since is None:
+            self._other_since = now
+        if now - self._other_since < REPORT_AFTER:
+            return False
+        self.news = obstacles
+        return True
+
+    def _is_synced(self) -> bool:
+        """Whether all objects are known, and were asked for: only then is an obstacle known to be gone."""
+        return all(reflector.synced for reflector in self._reflectors.values())
+
     def _left(self) -> str:
         parts = []
         for kind in KINDS:
@@ -185,9 +221,8 @@ class _Attempt:
                 names = ", ".join(f"{namespace}/{name}" for namespace, name in islice(known, NAMED))
                 parts.append(f"{counted(len(known), kind.kind)} left: {names}")
         text = "; ".join(parts) or "no service objects left"
-        obstacles = [each for asking in self._asking.values() for each in asking.obstacles()]
-        if obstacles:
-            text += f"; not accepted: {'; '.join(obstacles[:NAMED])}"
+        if obstacles := self._obstacles():
+            text += f"; not accepted: {'; '.join(obstacles.values())}"
         said = (seen.message for kind in KINDS for seen in self._known(kind).values() if seen.message)
         if message := next(said, ""):
             text += f"; last message: {message}"

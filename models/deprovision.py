@@ -89,6 +89,10 @@ class HardDeleted(Removed):
 
     kept: list[str] = []
     """A few of the objects that only finalizers of others keep, each with these finalizers."""
+    is_done: bool = True
+    """False: the attempt ended to report `obstacles`, and the next one goes on."""
+    obstacles: dict[str, str] = Field(default_factory=dict)
+    """A few of the refusals, by what is in the way."""
 
 
 class TeardownInput(Mandated):
@@ -103,6 +107,8 @@ class HardDeleteInput(Mandated):
 
     attempt: timedelta = timedelta(minutes=1)
     """How long one attempt watches before it reports what is left and is tried again."""
+    reported: dict[str, str] = Field(default_factory=dict)
+    """The obstacles that the CR names already, by what is in the way: others end the attempt, to be reported too."""
     answer_every: timedelta = timedelta(minutes=1)
     """How long the API server may say nothing before the attempt asks it something: a real try hears answers."""
 

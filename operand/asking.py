@@ -37,9 +37,9 @@ class Asking:
         self._obstacles: dict[str, str] = {}
         self._unreachable = False
 
-    def obstacles(self) -> list[str]:
-        """What stands in the way: an object or a namespace, and the answer."""
-        return [*self._obstacles.values(), *self._refused.values()]
+    def obstacles(self) -> dict[str, str]:
+        """What stands in the way, by namespace or by the object's uid: its name, and the answer."""
+        return {**self._obstacles, **self._refused}
 
     async def ask(self, known: Mapping[Key, ServiceObject], wanted: set[Key]) -> None:
         """Ask for the deletion of the wanted ones of the known objects, unless that was done a moment ago.

@@ -65,6 +65,7 @@ class HardDelete:
         self._left = ""
         self._last_said = ""
         self._operand = ""
+        self._obstacles: dict[str, str] = {}
         self._running = False
         self._try_again = False
         self._skip_requested_by = ""
@@ -166,7 +167,10 @@ class HardDelete:
         done = await deleting
         self.removed += done
         self.kept = done.kept
-        return True
+        if not done.is_done:
+            self._obstacles = done.obstacles
+            await self._report(ends)
+        return done.is_done
 
     async def _undisturbed(self, running: workflow.ActivityHandle[Any], overdue: datetime) -> bool:
         """Wait for an activity. False if it was stopped, for something else has to come first.
@@ -214,10 +218,19 @@ class HardDelete:
         answers = longest_outage(self._limits.hard_delete_timeout) / 2
         return workflow.start_activity_method(
             HardDeleteActivities.hard_delete_service_objects,
-            HardDeleteInput(mandate=self._mandate, answer_every=answers),
+            HardDeleteInput(mandate=self._mandate, answer_every=answers, reported=self._obstacles),
             # The promise: this long in all, whatever restarts. An attempt ends by itself after a minute.
             **long(max(left, A_MOMENT), timedelta(seconds=90), f"hard delete, at most {show_duration(left)}", CALM),
         )
+
+    async def _report(self, ends: datetime) -> Remaining:
+        """Say on the CR what is left, what stands in the way, and when the wait ends."""
+        left = await self._remaining()
+        blocked = f"; not accepted: {'; '.join(self._obstacles.values())}" if self._obstacles else ""
+        self._left = f"{left}{blocked}{self._operand}"
+        budget = show_duration(max(ends - workflow.now(), timedelta()))
+        await self._say(f"{self._left}; soft delete follows in {budget} at the latest")
+        return left
 
     async def _tell_progress(self, record: DeletionRecord) -> None:
         """Keep the CR's message and the workflow's details true; see when the operand has to be restored.
@@ -229,11 +242,7 @@ class HardDelete:
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, TELL_LAST)
             try:
-                left = await self._remaining()
-                self._left = f"{left}{self._operand}"
-                budget = (record.last_attempt_ends or record.hard_delete_ends) - workflow.now()
-                follows = f"soft delete follows in {show_duration(max(budget, timedelta()))} at the latest"
-                await self._say(f"{self._left}; {follows}")
+                left = await self._report(record.last_attempt_ends or record.hard_delete_ends)
                 self._try_again |= self._restores and left.operand_lost
             except FailureError as error:
                 if is_cancelled_exception(error):

@@ -103,9 +103,12 @@ async def test_a_budget_in_which_no_worker_ran_is_followed_by_a_real_try(scene: 
     scene.operand.kill()
     await asyncio.sleep(BUDGET + 3)
     scene.sap.latency = 0.0
-    scene.operand = scene.environment.start_operand()
     for worker in scene.environment.workers:
         worker.start()
+    for worker in scene.environment.workers:
+        worker.wait_ready()
+    await asyncio.sleep(3)  # who gives up without a try has done it by now
+    scene.operand = scene.environment.start_operand()
     scene.gone()
     scene.nothing_left()
     result = await scene.result()
@@ -188,6 +191,45 @@ async def test_a_node_that_dies_keeps_neither_soft_delete_nor_the_cr(scene: Scen
     finally:
         scene.environment.cluster.start_node()
     scene.until(lambda: scene.person.managed_objects() == [], "the pod to be gone")
+
+
+async def test_an_object_that_admission_guards_keeps_no_other_and_is_never_called_abandoned(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2, "team-b": 1})
+    policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolic"
+    rule = {
+        "apiGroups": ["services.cloud.sap.com"],
+        "apiVersions": ["v1"],
+        "operations": ["DELETE", "UPDATE"],
+        "resources": ["serviceinstances"],
+    }
+    guarded = "oldObject.metadata.name != 'instance-0' || oldObject.metadata.namespace != 'team-a'"
+    policy = {
+        "metadata": {"name": "guard"},
+        "spec": {
+            "failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [rule]},
+            "validations": [{"expression": guarded, "message": "guarded by us", "reason": "Forbidden"}],
+        },
+    }
+    binding = {"metadata": {"name": "guard"}, "spec": {"policyName": "guard", "validationActions": ["Deny"]}}
+    scene.environment.cluster.request("POST", f"{policies}ies", policy)
+    scene.environment.cluster.request("POST", f"{policies}ybindings", binding)
+    await asyncio.sleep(1)  # the API server takes a moment to know its policies
+    try:
+        scene.person.delete_operator("btpoperator")
+        scene.until(lambda: len(scene.sap.instances) == 1, "the others to go, each by itself")
+        scene.says("HardDeleting", "team-a/instance-0", "guarded by us")
+        scene.says("SoftDeleting", "cannot be let go: ServiceInstance team-a/instance-0", "guarded by us", seconds=60)
+        assert scene.reported() == {}
+    finally:
+        scene.person.delete(f"{policies}ybindings/guard")
+        scene.person.delete(f"{policies}ies/guard")
+    scene.says("ResourceRemovalFailed", "CustomResourceDefinition serviceinstances", seconds=60)
+    scene.environment.cluster.request("PATCH", OPERATOR, {"metadata": {"labels": {"look": "again"}}}, MERGE)
+    scene.gone(seconds=90)
+    scene.nothing_left()
+    assert list(scene.reported()) == ["team-a/instance-0"]
 
 
 async def test_a_cr_deleted_with_its_namespace_goes_and_names_elsewhere_what_it_abandons(scene: Scene) -> None:

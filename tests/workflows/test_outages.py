@@ -172,3 +172,24 @@ async def test_a_cancelled_provisioning_stops_what_runs_and_says_so_on_the_cr(te
             await handle.result()
     assert world.diary[-1] == "apply stopped"
     assert "a person stopped this run in Temporal" in world.messages[-1]
+
+
+async def test_an_absent_api_server_is_waited_for_where_people_see_it_and_without_a_flood_of_events(
+    temporal: Client,
+) -> None:
+    world = World(refused="assess_operator", refused_as="Unavailable")
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            ProvisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        async with asyncio.timeout(20):
+            while not (pending := (await handle.describe()).raw_description.pending_activities):
+                await asyncio.sleep(0.2)
+        assert pending[0].activity_type.name == "assess_operator"
+        before = (await handle.describe()).history_length
+        await asyncio.sleep(12)
+        description = await handle.describe()
+        assert "assess_operator: forbidden" in description.raw_description.pending_activities[0].last_failure.message
+        assert description.history_length - before <= 1
+        world.refused = ""
+        assert (await asyncio.wait_for(handle.result(), 20)).outcome is ProvisionOutcome.READY
