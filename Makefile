@@ -44,10 +44,11 @@ binaries: $(UV)
 
 check: lint types ## everything that needs no server
 
-lint: $(UV) ## style, imports, Dockerfile, docker-compose.yml
+lint: $(UV) ## style, imports, declared dependencies, Dockerfile, docker-compose.yml
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) lint-imports
+	@$(RUN) deptry .
 	@$(RUN) hadolint Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
