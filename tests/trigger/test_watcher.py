@@ -13,8 +13,7 @@ from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, PRIORITY_CLASSES, SECRETS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from models.conditions import Reason
 from models.deprovision import AbandonedObject
 from models.mandate import Mandate, Purpose
