@@ -17,8 +17,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS, SECRETS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
@@ -30,7 +29,7 @@ from models.status import StatusInput
 from operand.rendering import ChartRenderer
 from tests.acting import mandate_for, provision
 from tests.cluster import encoded
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 from trigger.digests import OperatorDigest
 
 NASTY = st.sampled_from(
@@ -79,7 +78,7 @@ async def try_secret(control_plane: ControlPlane, mandate: Mandate, data: dict[s
     try:
         await kube.delete(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
         await kube.create(SECRETS, secret)
-        chart = ChartActivities(kube, ChartRenderer(CHART))
+        chart = ChartActivities(kube, ChartRenderer(OPERAND_CHART))
         try:
             applied = await provision(chart.apply_chart, ChartInput(mandate=mandate))
             assert isinstance(applied, Applied)
