@@ -81,7 +81,10 @@ def test_the_secrets_data_arrives_where_the_operand_looks_for_it(
 def test_webhooks_trust_our_ca_and_fail_closed(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
     hooks = [hook for (kind, _), obj in objects.items() if kind in WEBHOOKS for hook in obj["webhooks"]]
     assert {hook["name"] for hook in hooks} == {
-        *("mservicebinding.kb.io", "mserviceinstance.kb.io", "vservicebinding.kb.io", "vserviceinstance.kb.io")
+        "mservicebinding.kb.io",
+        "mserviceinstance.kb.io",
+        "vservicebinding.kb.io",
+        "vserviceinstance.kb.io",
     }
     for hook in hooks:
         assert hook["clientConfig"]["caBundle"] == "Zm9v" and hook["failurePolicy"] == "Fail"

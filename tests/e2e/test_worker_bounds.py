@@ -228,8 +228,12 @@ async def attempts(
     """The operand as the worker installs it, with the worker's token. Yields how to try something: what refuses it."""
     on = str(request.param).lower()
     helm(
-        *(control_plane, "install", RELEASE, MANAGER_CHART),
-        *("--set", f"worker.replicas=0,trigger.replicas=0,admissionPolicy.enabled={on}"),
+        control_plane,
+        "install",
+        RELEASE,
+        MANAGER_CHART,
+        "--set",
+        f"worker.replicas=0,trigger.replicas=0,admissionPolicy.enabled={on}",
     )
     monkeypatch.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
     kube = await Kube.from_environment()
