@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries
+.PHONY: help demo values screenshots record chaos up down test unit lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -39,15 +39,19 @@ PARALLEL := --numprocesses 2 --dist loadfile
 test: binaries ## every test, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
+unit: $(UV) ## the tests that need no server and no built program
+	@$(RUN) pytest -n0 -q tests/unit $(ARGS)
+
 binaries: $(UV)
 	@$(RUN) python -m localcluster.binaries
 
 check: lint types ## everything that needs no server
 
-lint: $(UV) ## style, imports, Dockerfile, docker-compose.yml
+lint: $(UV) ## style, imports, declared dependencies, Dockerfile, docker-compose.yml
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) lint-imports
+	@$(RUN) deptry .
 	@$(RUN) hadolint Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 

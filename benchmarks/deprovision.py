@@ -8,7 +8,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import yaml
@@ -19,10 +18,10 @@ from benchmarks.measuring import peak_mib, requests_of, resident_mib
 from kube.client import Kube
 from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.binaries import ensure_all
-from localcluster.client import CREDENTIALS, Client
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT
 from localcluster.environment import Environment
-from localcluster.processes import Process
+from localcluster.processes import Process, wait_until
 from localcluster.servicemanager import ServiceManager
 from models.names import OPERAND_FINALIZER
 
@@ -61,14 +60,14 @@ def memory(settings: dict[str, str]) -> None:
 
 def peak(settings: dict[str, str], pairs: int) -> float:
     with Environment(settings) as environment:
-        person, worker = Client(environment.cluster), environment.workers[0]
+        person, worker = Person(environment.cluster), environment.workers[0]
         asyncio.run(seed_directly(environment, pairs))
         person.put_secret(CREDENTIALS)
         person.create_operator("bench")
-        wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
+        wait_until(lambda: (s := person.status("bench")) is not None and s.state == "Ready", "the CR to be Ready")
         began = time.monotonic()
         person.delete_operator("bench")
-        wait(lambda: person.status("bench") is None, 600)
+        wait_until(lambda: person.status("bench") is None, "the CR to be gone", seconds=600)
         found = peak_mib(worker)
         print(
             f"  {2 * pairs} objects: CR gone after {time.monotonic() - began:.1f} s, peak {found:.0f} MiB", flush=True
@@ -92,7 +91,7 @@ async def seed_directly(environment: Environment, pairs: int) -> None:
             await kube.create(resource, body)
 
     for number in range(NAMESPACES):
-        Client(environment.cluster).ensure_namespace(f"bench-{number}")
+        Person(environment.cluster).ensure_namespace(f"bench-{number}")
     instance = {"serviceOfferingName": "offering", "servicePlanName": "plan"}
     await asyncio.gather(*(make(SERVICE_INSTANCES, number, instance) for number in range(pairs)))
     binding = {"serviceInstanceName": "x0"}
@@ -102,11 +101,11 @@ async def seed_directly(environment: Environment, pairs: int) -> None:
 
 def environment_ready(environment: Environment, sap: ServiceManager, operand: Process | None = None) -> Process:
     """A Ready CR and a living operand."""
-    person = Client(environment.cluster)
+    person = Person(environment.cluster)
     person.put_secret(sap.credentials())
     person.create_operator("bench")
     operand = operand or environment.start_operand()
-    wait(lambda: (s := person.status("bench")) is not None and s.state == "Ready")
+    wait_until(lambda: (s := person.status("bench")) is not None and s.state == "Ready", "the CR to be Ready")
     person.ensure_namespace("bench-0")
 
     def admitted() -> bool:
@@ -116,16 +115,19 @@ def environment_ready(environment: Environment, sap: ServiceManager, operand: Pr
             return False
         return True
 
-    wait(admitted)
-    wait(lambda: any((obj.get("status") or {}).get("ready") for obj in person.service_objects()))
+    wait_until(admitted, "the webhooks to admit")
+    wait_until(
+        lambda: any((obj.get("status") or {}).get("ready") for obj in person.service_objects()),
+        "the service objects to be ready",
+    )
     person.delete("/apis/services.cloud.sap.com/v1/namespaces/bench-0/serviceinstances/probe")
-    wait(lambda: not person.service_objects() and not sap.instances)
+    wait_until(lambda: not person.service_objects() and not sap.instances, "SAP to be empty")
     return operand
 
 
 def seed(environment: Environment, sap: ServiceManager, pairs: int) -> None:
     """Pairs of an instance and a binding that SAP knows."""
-    person = Client(environment.cluster)
+    person = Person(environment.cluster)
 
     def pair(number: int) -> None:
         namespace = f"bench-{number % NAMESPACES}"
@@ -136,18 +138,22 @@ def seed(environment: Environment, sap: ServiceManager, pairs: int) -> None:
         person.ensure_namespace(f"bench-{number}")
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(pair, range(pairs)))
-    wait(lambda: len(sap.bindings) == pairs, 300)
-    wait(lambda: all((obj.get("status") or {}).get("ready") for obj in person.service_objects()), 120)
+    wait_until(lambda: len(sap.bindings) == pairs, "all bindings to be in SAP", seconds=300)
+    wait_until(
+        lambda: all((obj.get("status") or {}).get("ready") for obj in person.service_objects()),
+        "the service objects to be ready",
+        seconds=120,
+    )
 
 
 def hard(environment: Environment, sap: ServiceManager, pairs: int) -> None:
-    person, worker = Client(environment.cluster), environment.workers[0]
+    person, worker = Person(environment.cluster), environment.workers[0]
     before, memory = requests_of(worker), resident_mib(worker)
     began = time.monotonic()
     person.delete_operator("bench")
-    wait(lambda: not sap.instances, 600)
+    wait_until(lambda: not sap.instances, "SAP to be empty", seconds=600)
     objects = time.monotonic() - began
-    wait(lambda: person.status("bench") is None, 600)
+    wait_until(lambda: person.status("bench") is None, "the CR to be gone", seconds=600)
     gone = time.monotonic() - began
     sent = requests_of(worker) - before
     looks = f"besides {pairs} looks at Secrets" if pairs else ""
@@ -161,7 +167,7 @@ def hard(environment: Environment, sap: ServiceManager, pairs: int) -> None:
 
 
 def soft(environment: Environment, sap: ServiceManager, pairs: int, operand: Process) -> None:
-    person, worker = Client(environment.cluster), environment.workers[0]
+    person, worker = Person(environment.cluster), environment.workers[0]
     operand.kill()
     memory = resident_mib(worker)
     person.delete_operator("bench")
@@ -171,9 +177,9 @@ def soft(environment: Environment, sap: ServiceManager, pairs: int, operand: Pro
     time.sleep(BUDGET - 5)
     waiting = requests_of(worker) - settled
     rate = waiting.total / (time.monotonic() - settled_at)
-    wait(lambda: (s := person.status("bench")) is None or s.reason == "SoftDeleting")
+    wait_until(lambda: (s := person.status("bench")) is None or s.reason == "SoftDeleting", "soft delete to begin")
     before = requests_of(worker)
-    wait(lambda: person.status("bench") is None, 600)
+    wait_until(lambda: person.status("bench") is None, "the CR to be gone", seconds=600)
     gone = time.monotonic() - began
     sent = requests_of(worker) - before
     took = asyncio.run(activity_seconds(environment, "soft_delete"))
@@ -206,14 +212,6 @@ async def activity_seconds(environment: Environment, name: str) -> float:
                 if scheduled[done.scheduled_event_id] == name:
                     return at - started[done.started_event_id]
     raise LookupError(name)
-
-
-def wait(true: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the benchmark waited for {seconds:.0f} s")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

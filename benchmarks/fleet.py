@@ -22,9 +22,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from benchmarks.measuring import distribution, requests_of, resident_mib, value_of
 from dispatch.names import schedule_id
 from localcluster.binaries import CONTROL_PLANE, TEMPORAL
-from localcluster.client import CREDENTIALS, Client
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment, Manager
 from localcluster.postgresql import PostgreSQL
+from localcluster.processes import wait_until
 from localcluster.temporal import SCHEMAS, TemporalOnPostgreSQL
 
 REST = 60.0
@@ -55,7 +56,7 @@ def main() -> None:
 
 def all_at_once(fleet: list[Environment]) -> None:
     """Every cluster gets its Secret and its CR in the same moment."""
-    people = [Client(environment.cluster) for environment in fleet]
+    people = [Person(environment.cluster) for environment in fleet]
     for person in people:
         person.put_secret(CREDENTIALS)
     began, took = time.monotonic(), dict[int, float]()
@@ -71,19 +72,17 @@ def all_at_once(fleet: list[Environment]) -> None:
 
 def one_is_removed(fleet: list[Environment]) -> None:
     """A deletion in one cluster concerns no other."""
-    person, others = Client(fleet[0].cluster), fleet[1:]
+    person, others = Person(fleet[0].cluster), fleet[1:]
     before = [requests_of(environment.workers[0]) for environment in others]
     person.delete_operator("btpoperator")
-    while person.status("btpoperator"):
-        time.sleep(0.05)
+    wait_until(lambda: person.status("btpoperator") is None, "the CR to be gone")
     sent = sum((requests_of(e.workers[0]) - b).total for e, b in zip(others, before, strict=True))
     states = Counter(
-        str(status and status.state) for e in others for status in [Client(e.cluster).status("btpoperator")]
+        str(status and status.state) for e in others for status in [Person(e.cluster).status("btpoperator")]
     )
     print(f"cluster-1 deletes its CR: it goes; the others are {dict(states)} and their workers sent {sent} requests")
     person.create_operator("btpoperator")
-    while (status := person.status("btpoperator")) is None or status.state != "Ready":
-        time.sleep(0.05)
+    wait_until(lambda: (status := person.status("btpoperator")) and status.state == "Ready", "the CR to be Ready")
 
 
 def at_rest(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: PostgreSQL) -> None:

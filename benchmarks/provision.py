@@ -7,7 +7,6 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Callable
 
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowExecution
@@ -15,8 +14,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measuring import Requests, distribution, requests_of
 from localcluster.binaries import ensure_all
-from localcluster.client import CREDENTIALS, OPERATORS, Client
+from localcluster.client import CREDENTIALS, OPERATORS, Person
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 
 SLOW_POD = 6.0
 
@@ -33,7 +33,7 @@ def main() -> None:
 
 def warm(environment: Environment, rounds: int) -> None:
     """A CR is created with the Secret there; measured until its status says Ready."""
-    person, worker = Client(environment.cluster), environment.workers[0]
+    person, worker = Person(environment.cluster), environment.workers[0]
     person.put_secret(CREDENTIALS)
     took: list[float] = []
     sent: list[Requests] = []
@@ -41,14 +41,14 @@ def warm(environment: Environment, rounds: int) -> None:
         before = requests_of(worker)
         began = time.monotonic()
         person.create_operator("bench")
-        wait(lambda: ready(person))
+        wait_until(lambda: ready(person), "the CR to be Ready", every=0.005)
         elapsed = time.monotonic() - began
         time.sleep(1.5)  # the passes that follow from becoming ready
         if number:  # the first one warms up
             took.append(elapsed)
             sent.append(requests_of(worker) - before)
         person.delete_operator("bench")
-        wait(lambda: person.status("bench") is None)
+        wait_until(lambda: person.status("bench") is None, "the CR to be gone", every=0.005)
         time.sleep(0.5)
     wall, activities = asyncio.run(shares(environment, "ProvisionWorkflow"))
     print(f"\nCR created -> Ready: {distribution(took)}")
@@ -60,9 +60,9 @@ def warm(environment: Environment, rounds: int) -> None:
 
 def unchanged(environment: Environment, rounds: int) -> None:
     """A look at a Ready CR with nothing to do, asked for by a changed label."""
-    person, worker = Client(environment.cluster), environment.workers[0]
+    person, worker = Person(environment.cluster), environment.workers[0]
     person.create_operator("bench")
-    wait(lambda: ready(person))
+    wait_until(lambda: ready(person), "the CR to be Ready", every=0.005)
     time.sleep(2)
     sent = []
     for number in range(rounds):
@@ -76,22 +76,22 @@ def unchanged(environment: Environment, rounds: int) -> None:
     print(f"\nA pass over an unchanged CR: {distribution(took)}")
     print(f"  {sent[-1]}")
     person.delete_operator("bench")
-    wait(lambda: person.status("bench") is None)
+    wait_until(lambda: person.status("bench") is None, "the CR to be gone", every=0.005)
 
 
 def slow_pods(environment: Environment) -> None:
     """Pods take seconds; what counts is how soon after the last one the CR says Ready."""
-    person = Client(environment.cluster)
+    person = Person(environment.cluster)
     person.put_secret(CREDENTIALS)
     late = []
     for _ in range(3):
         person.create_operator("bench")
-        wait(lambda: pod_ready(environment))
+        wait_until(lambda: pod_ready(environment), "the pod to be ready", every=0.005)
         seen = time.monotonic()
-        wait(lambda: ready(person))
+        wait_until(lambda: ready(person), "the CR to be Ready", every=0.005)
         late.append(time.monotonic() - seen)
         person.delete_operator("bench")
-        wait(lambda: person.status("bench") is None)
+        wait_until(lambda: person.status("bench") is None, "the CR to be gone", every=0.005)
     print(f"\nPods take {SLOW_POD:.0f} s; from the last one ready to the CR Ready: {distribution(late)}")
 
 
@@ -127,7 +127,7 @@ def lasted(execution: WorkflowExecution) -> float:
     return (execution.close_time - execution.start_time).total_seconds()
 
 
-def ready(person: Client) -> bool:
+def ready(person: Person) -> bool:
     status = person.status("bench")
     return status is not None and status.state == "Ready"
 
@@ -136,14 +136,6 @@ def pod_ready(environment: Environment) -> bool:
     pods = environment.cluster.request("GET", "/api/v1/namespaces/kyma-system/pods")["items"]
     conditions = [c for pod in pods for c in pod["status"].get("conditions") or []]
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-
-
-def wait(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError("the benchmark waited for a minute")
-        time.sleep(0.005)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.deprovision import environment_ready, seed, wait
+from benchmarks.deprovision import environment_ready, seed
 from localcluster.binaries import ensure_all
-from localcluster.client import Client
+from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 from localcluster.servicemanager import ServiceManager
 
 
@@ -70,12 +71,12 @@ def measure(code: Path, pairs: int, broker: Broker) -> float:
             seed(environment, sap, pairs)
             sap.latency, sap.asynchronous, sap.poll_latency = broker.call, broker.later, broker.poll
             began = time.monotonic()
-            Client(environment.cluster).delete_operator("bench")
-            wait(lambda: not sap.bindings, 3600)
+            Person(environment.cluster).delete_operator("bench")
+            wait_until(lambda: not sap.bindings, "no binding to be in SAP", seconds=3600)
             bindings = time.monotonic() - began
-            wait(lambda: not sap.instances, 3600)
+            wait_until(lambda: not sap.instances, "SAP to be empty", seconds=3600)
             took = time.monotonic() - began
-            wait(lambda: Client(environment.cluster).status("bench") is None, 600)
+            wait_until(lambda: Person(environment.cluster).status("bench") is None, "the CR to be gone", seconds=600)
             print(
                 f"    {'now' if code == CHECKOUT else 'before'}: the last binding after {bindings:.1f} s, the last "
                 f"instance after {took:.1f} s; {sap.refusals_for_bindings} refusals; a kind's calls alone take "

@@ -16,11 +16,11 @@ from temporalio.service import RPCError
 from btpctl import show
 from btpctl.connections import CommandError, cluster, connected
 from btpctl.doctor import examine
+from btpctl.overview import find, overviews
 from btpctl.reclaim import reclaim
-from btpctl.standing import find, standings
 from kube.errors import KubeError, NotFound
-from kube.resources import BTP_OPERATORS, CONFIG_MAPS
-from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from kube.resources import BTP_OPERATORS
+from operand.report_parts import stored_parts, text_of
 from runtime.process import leave
 from runtime.settings import SettingsError, WorkerSettings, read_settings
 
@@ -48,7 +48,7 @@ def status(
 
     async def look() -> list[Any]:
         async with connected(settings) as ends:
-            return await standings(ends)
+            return await overviews(ends)
 
     if output == "json":
         _print([each.as_json() for each in asyncio.run(look())])
@@ -144,13 +144,8 @@ async def _abandoned() -> list[dict[str, Any]]:
     settings = read_settings(WorkerSettings)
     async with connected(settings) as ends:
         entries: list[dict[str, Any]] = []
-        for part in range(1, 1000):
-            name = ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
-            found = await ends.kube.find(CONFIG_MAPS, name, KYMA_NAMESPACE)
-            if found is None:
-                break
-            lines = ((found.get("data") or {}).get("objects.jsonl") or "").splitlines()
-            entries += [entry for line in lines if isinstance(entry := _entry(line), dict)]
+        async for part in stored_parts(ends.kube):
+            entries += [entry for line in text_of(part).splitlines() if isinstance(entry := _entry(line), dict)]
         return entries
 
 

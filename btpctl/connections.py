@@ -26,7 +26,7 @@ class CommandError(Exception):
 
 @dataclass(frozen=True)
 class Ends:
-    """The cluster and Temporal."""
+    """Connections to both ends: the cluster, and the Temporal namespace that serves it."""
 
     kube: Kube
     temporal: Client

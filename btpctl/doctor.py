@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from temporalio.api.enums.v1 import TaskQueueType
@@ -79,7 +80,7 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
         checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
-            checks.append(await _look("PriorityClass", lambda name=name: _there(kube, PRIORITY_CLASSES, name), kube))  # type: ignore[misc]
+            checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
         checks.append(await _look("Secret", lambda: _secret(kube), kube))
         checks.append(await _look("rights", lambda: _rights(kube, objects), kube))
         return checks
@@ -124,8 +125,12 @@ async def _rights(kube: Kube, objects: list[Object]) -> tuple[bool, str]:
         resource, verb, namespace, name = right
         plural, _, subresource = resource.plural.partition("/")
         attributes = {
-            **{"group": resource.group, "resource": plural, "subresource": subresource, "verb": verb},
-            **{"namespace": namespace or "", "name": name or ""},
+            "group": resource.group,
+            "resource": plural,
+            "subresource": subresource,
+            "verb": verb,
+            "namespace": namespace or "",
+            "name": name or "",
         }
         review: Object = {
             "apiVersion": ACCESS_REVIEWS.api_version,

@@ -7,13 +7,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from btpctl.doctor import Check
-from btpctl.standing import Standing
+from btpctl.overview import Overview
 from models.durations import show_duration
 
 COLOURS = {"Ready": "green", "Error": "red", "Warning": "yellow", "Deleting": "magenta"}
 
 
-def standings(found: list[Standing]) -> Table | str:
+def standings(found: list[Overview]) -> Table | str:
     """One row for each CR, with what is being done for it."""
     if not found:
         return "There is no BtpOperator."

@@ -1,6 +1,7 @@
 """Reading what was answered: whatever stands between us and the API server may answer anything."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from kube.errors import Unavailable, error_from
@@ -8,6 +9,8 @@ from kube.resources import Resource
 
 Object = dict[str, Any]
 Objects = list[Object]
+ReadObject = Mapping[str, Any]
+"""An object that is looked at and not changed."""
 
 
 def decoded(body: bytes) -> Any:

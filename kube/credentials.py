@@ -187,8 +187,12 @@ def _end_of(configuration: Any) -> float:
 def _digest(configuration: Any) -> str:
     files = [configuration.ssl_ca_cert, configuration.cert_file, configuration.key_file]
     parts = [
-        *(configuration.host, configuration.proxy, configuration.verify_ssl, configuration.tls_server_name),
-        *(sorted(configuration.api_key.items()), *(_content(Path(name)) if name else b"" for name in files)),
+        configuration.host,
+        configuration.proxy,
+        configuration.verify_ssl,
+        configuration.tls_server_name,
+        sorted(configuration.api_key.items()),
+        *(_content(Path(name)) if name else b"" for name in files),
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 

@@ -9,16 +9,16 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from kube.answers import ReadObject
 from models.names import APPLIED_HASH_ANNOTATION, FIELD_MANAGER
 
-Object = Mapping[str, Any]
 Path = tuple[str, ...]
 """Steps to a field, as metadata.managedFields has them: `f:spec`, `k:{"name":"manager"}`."""
 BOOK_KEEPING: Final = ("managedFields", "resourceVersion", "generation")
 """Metadata that the API server moves by itself."""
 
 
-def looks_drifted(wanted: Object, live: Object | None) -> bool:
+def looks_drifted(wanted: ReadObject, live: ReadObject | None) -> bool:
     """Whether the object may have to be applied: it is missing, is not ours, or does not say what we want.
 
     Fields that we do not set are not looked at, nor are items that others put into a list with keys: they belong to
@@ -37,14 +37,14 @@ def looks_drifted(wanted: Object, live: Object | None) -> bool:
     return any(differing_fields(wanted, live))
 
 
-def differing_fields(wanted: Object, live: Object) -> Iterator[Path]:
+def differing_fields(wanted: ReadObject, live: ReadObject) -> Iterator[Path]:
     """The fields that we want and the object does not have as we want them."""
     # Items of a list carry neither apiVersion nor kind: the list does.
     fields = {key: value for key, value in wanted.items() if key not in ("apiVersion", "kind")}
     return _differing(live, fields, our_fields(live), ())
 
 
-def taken_fields(wanted: Object, live: Object) -> Iterator[tuple[str, str]]:
+def taken_fields(wanted: ReadObject, live: ReadObject) -> Iterator[tuple[str, str]]:
     """The fields that somebody took from us and gave another value, as people write them, each with who it was.
 
     The name is that of a field manager; it is empty where nobody has the field now, because it was removed.
@@ -55,7 +55,7 @@ def taken_fields(wanted: Object, live: Object) -> Iterator[tuple[str, str]]:
             yield _readable(path), next((name for name, fields in _others(live) if _has(fields, path)), "")
 
 
-def applied_at(obj: Object) -> datetime | None:
+def applied_at(obj: ReadObject) -> datetime | None:
     """When our fields last changed by an apply of ours, by the API server's clock, which counts whole seconds."""
     entry = _our_entry(obj)
     try:
@@ -64,20 +64,20 @@ def applied_at(obj: Object) -> datetime | None:
         return None
 
 
-def changed_by_apply(before: Object | None, after: Object) -> bool:
+def changed_by_apply(before: ReadObject | None, after: ReadObject) -> bool:
     """Whether applying made a difference on the server: to what the object says, or to whether it is ours."""
     if before is None or before["metadata"]["uid"] != after["metadata"]["uid"] or not our_fields(before):
         return True
     return bool(_said(before) != _said(after))
 
 
-def our_fields(obj: Object) -> Mapping[str, Any]:
+def our_fields(obj: ReadObject) -> Mapping[str, Any]:
     """The fields that we applied and nobody took since, in the notation of metadata.managedFields."""
     fields: Mapping[str, Any] = _our_entry(obj).get("fieldsV1") or {}
     return fields
 
 
-def _our_entry(obj: Object) -> Mapping[str, Any]:
+def _our_entry(obj: ReadObject) -> Mapping[str, Any]:
     for entry in obj["metadata"].get("managedFields") or []:
         if (entry.get("manager"), entry.get("operation")) == (FIELD_MANAGER, "Apply") and not entry.get("subresource"):
             found: Mapping[str, Any] = entry
@@ -85,7 +85,7 @@ def _our_entry(obj: Object) -> Mapping[str, Any]:
     return {}
 
 
-def _others(obj: Object) -> list[tuple[str, Mapping[str, Any]]]:
+def _others(obj: ReadObject) -> list[tuple[str, Mapping[str, Any]]]:
     """What others set, the latest first."""
     entries = [entry for entry in obj["metadata"].get("managedFields") or [] if entry.get("manager") != FIELD_MANAGER]
     entries.sort(key=lambda entry: str(entry.get("time", "")), reverse=True)
@@ -110,7 +110,7 @@ def _readable(path: Path) -> str:
     return text.removeprefix(".")
 
 
-def _said(obj: Object) -> Object:
+def _said(obj: ReadObject) -> ReadObject:
     """All of an object apart from its status and what the API server moves by itself."""
     meta = {key: value for key, value in obj["metadata"].items() if key not in BOOK_KEEPING}
     rest = {key: value for key, value in obj.items() if key not in ("apiVersion", "kind", "status")}

@@ -9,6 +9,7 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from kube.answers import ReadObject
 from kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -17,10 +18,8 @@ from kube.resources import (
     Resource,
 )
 
-Object = Mapping[str, Any]
 
-
-def unready(resource: Resource, obj: Object) -> str | None:
+def unready(resource: Resource, obj: ReadObject) -> str | None:
     """Why the object is not ready, in words that name what it waits for; None if it is ready."""
     meta, status = obj["metadata"], obj.get("status") or {}
     if meta.get("deletionTimestamp"):
@@ -32,7 +31,7 @@ def unready(resource: Resource, obj: Object) -> str | None:
     return rule(obj) if rule else None  # configuration and RBAC are ready once they exist
 
 
-def untrusted_webhooks(configuration: Object, ca_bundle: str) -> str | None:
+def untrusted_webhooks(configuration: ReadObject, ca_bundle: str) -> str | None:
     """Which webhooks of a configuration do not trust exactly our CA; None if all do."""
     wrong = [
         webhook.get("name", "?")
@@ -42,12 +41,12 @@ def untrusted_webhooks(configuration: Object, ca_bundle: str) -> str | None:
     return f"does not trust our CA: {', '.join(wrong)}" if wrong else None
 
 
-def webhook_names(configuration: Object) -> list[str]:
+def webhook_names(configuration: ReadObject) -> list[str]:
     """What the API server calls the webhooks of a configuration."""
     return [str(webhook.get("name", "?")) for webhook in configuration.get("webhooks") or []]
 
 
-def has_ready_endpoint(slices: Sequence[Object]) -> bool:
+def has_ready_endpoint(slices: Sequence[ReadObject]) -> bool:
     """Whether any address behind a Service can be called (EndpointSlice conditions, discovery.k8s.io/v1)."""
     return any(
         endpoint.get("addresses") and (endpoint.get("conditions") or {}).get("ready") is not False
@@ -56,7 +55,7 @@ def has_ready_endpoint(slices: Sequence[Object]) -> bool:
     )
 
 
-def pod_trouble(pods: Sequence[Object]) -> str | None:
+def pod_trouble(pods: Sequence[ReadObject]) -> str | None:
     """Why pods do not become ready, in the words of the scheduler or the kubelet.
 
     The newest pod comes first: after a change the old ones say nothing about it. Those that end come last.
@@ -74,7 +73,7 @@ def pod_trouble(pods: Sequence[Object]) -> str | None:
     return None
 
 
-def _deployment(obj: Object) -> str | None:
+def _deployment(obj: ReadObject) -> str | None:
     wanted = obj["spec"].get("replicas", 1)
     status = obj.get("status") or {}
     progressing = _condition(obj, "Progressing")
@@ -90,7 +89,7 @@ def _deployment(obj: Object) -> str | None:
     return f"{trouble}{paused}" if trouble else None
 
 
-def _rollout(obj: Object, wanted: int, status: Mapping[str, Any]) -> str | None:
+def _rollout(obj: ReadObject, wanted: int, status: Mapping[str, Any]) -> str | None:
     progressing = _condition(obj, "Progressing")
     total, updated = status.get("replicas", 0), status.get("updatedReplicas", 0)
     available, ready = status.get("availableReplicas", 0), status.get("readyReplicas", 0)
@@ -107,14 +106,14 @@ def _rollout(obj: Object, wanted: int, status: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _crd(obj: Object) -> str | None:
+def _crd(obj: ReadObject) -> str | None:
     names, established = _condition(obj, "NamesAccepted"), _condition(obj, "Established")
     if names.get("status") == "False":
         return f"its names are taken: {names.get('message', '')}"
     return None if established.get("status") == "True" else "is not served yet"
 
 
-def _webhooks(obj: Object) -> str | None:
+def _webhooks(obj: ReadObject) -> str | None:
     wrong = [
         webhook.get("name", "?")
         for webhook in obj.get("webhooks") or []
@@ -134,12 +133,12 @@ def _same(left: str | None, right: str) -> bool:
     return bool(_pem(left)) and _pem(left) == _pem(right)
 
 
-def _condition(obj: Object, kind: str) -> Mapping[str, Any]:
+def _condition(obj: ReadObject, kind: str) -> Mapping[str, Any]:
     conditions = (obj.get("status") or {}).get("conditions") or []
     return next((c for c in conditions if c.get("type") == kind), {})
 
 
-_RULES: Final[Mapping[Resource, Callable[[Object], str | None]]] = {
+_RULES: Final[Mapping[Resource, Callable[[ReadObject], str | None]]] = {
     DEPLOYMENTS: _deployment,
     CUSTOM_RESOURCE_DEFINITIONS: _crd,
     MUTATING_WEBHOOKS: _webhooks,

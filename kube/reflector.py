@@ -16,12 +16,11 @@ from typing import Any, Final
 import structlog
 from prometheus_client import Counter
 
+from kube.backoff import pause_after
 from kube.client import Kube
 from kube.errors import Expired, KubeError, Silent, Unavailable
 from kube.resources import Resource
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 5.0
 SHORTEST_WATCH: Final = 0.8
 """Of the length that a watch may have: so that those which began together do not all end together."""
 RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because of trouble", ("kind",))
@@ -91,7 +90,7 @@ class Reflector:
                     self.trouble = str(error)
                 self.failures += 1
                 RESTARTS.labels(self.source.resource.kind).inc()
-                await asyncio.sleep(_pause(self.failures, error.retry_after))
+                await asyncio.sleep((error.retry_after or 0.0) + pause_after(self.failures))
 
     async def _list_and_watch(self) -> AsyncIterator[Change]:
         source = self.source
@@ -176,9 +175,3 @@ def _later(version: str, event: Mapping[str, Any], resource: Resource) -> str:
     if version.isdecimal() and new.isdecimal() and int(new) < int(version):
         raise Expired(f"watch {resource.plural}: version {new} after {version}")
     return new if event["type"] == "BOOKMARK" else version
-
-
-def _pause(failures: int, asked: float | None) -> float:
-    """Seconds before the next list: at least what the server asked for, growing, and never in step with others."""
-    longest = min(FIRST_PAUSE * 2 ** min(failures - 1, 10), LONGEST_PAUSE)  # hours away must not overflow
-    return (asked or 0.0) + random.uniform(longest / 2, longest)

@@ -6,7 +6,6 @@ memory than the request itself, and this manager mostly hands objects through.
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ import structlog
 from prometheus_client import Counter
 
 from kube.answers import Object, decoded, is_object
+from kube.backoff import jittered
 from kube.credentials import Access, access_from_environment
 from kube.errors import Conflict, KubeError, Refused, Stale, Unavailable, error_from
 from kube.fence import ALLOWED, NotSent
@@ -127,7 +127,7 @@ class Transport:
             except (Unavailable, Conflict) as error:
                 if not isinstance(error, TRIED_AGAIN[request.verb]) or (error.retry_after or 0) > LONGEST_WAIT:
                     raise
-                await asyncio.sleep(max(error.retry_after or 0, random.uniform(pause / 2, pause)))
+                await asyncio.sleep(max(error.retry_after or 0, jittered(pause)))
         return await self._answer(request)
 
     async def probe(self) -> None:

@@ -30,7 +30,7 @@ class Status:
     message: str
 
 
-class Client:
+class Person:
     """Synchronous and blunt, as a person is."""
 
     def __init__(self, cluster: ControlPlane) -> None:

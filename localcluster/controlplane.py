@@ -152,9 +152,18 @@ class ControlPlane(Started):
         etcd = self._run(
             "etcd",
             [
-                *("--data-dir", str(data), "--unsafe-no-fsync", "--log-level=error"),
-                *("--listen-client-urls", urls, "--advertise-client-urls", urls),
-                *("--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers),
+                "--data-dir",
+                str(data),
+                "--unsafe-no-fsync",
+                "--log-level=error",
+                "--listen-client-urls",
+                urls,
+                "--advertise-client-urls",
+                urls,
+                "--listen-peer-urls",
+                peers,
+                "--initial-advertise-peer-urls",
+                peers,
                 f"--initial-cluster=default={peers}",
             ],
         )
@@ -174,15 +183,21 @@ class ControlPlane(Started):
                 f"--kubeconfig={self.kubeconfig('kube-controller-manager')}",
                 "--controllers=*,-bootstrapsigner,-tokencleaner,-node-ipam-controller",
                 f"--service-account-private-key-file={self.folder / 'sa.key'}",
-                *("--use-service-account-credentials=false", "--leader-elect=false"),
-                *("--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
+                "--use-service-account-credentials=false",
+                "--leader-elect=false",
+                "--kube-api-qps=200",
+                "--kube-api-burst=400",
+                "--secure-port=0",
             ],
         )
         scheduler = self._run(
             "kube-scheduler",
             [
                 f"--kubeconfig={self.kubeconfig('kube-scheduler')}",
-                *("--leader-elect=false", "--kube-api-qps=200", "--kube-api-burst=400", "--secure-port=0"),
+                "--leader-elect=false",
+                "--kube-api-qps=200",
+                "--kube-api-burst=400",
+                "--secure-port=0",
             ],
         )
         self._controllers = [manager, scheduler, self._kwok()]
@@ -193,8 +208,12 @@ class ControlPlane(Started):
         return self._run(
             "kwok",
             [
-                *("--kubeconfig", str(self.kubeconfig("kwok")), "--config", str(stages)),
-                *("--manage-all-nodes=true", "--node-lease-duration-seconds=40"),
+                "--kubeconfig",
+                str(self.kubeconfig("kwok")),
+                "--config",
+                str(stages),
+                "--manage-all-nodes=true",
+                "--node-lease-duration-seconds=40",
             ],
         )
 
@@ -228,12 +247,19 @@ class ControlPlane(Started):
         key = self.folder / "sa.key"
         return [
             f"--etcd-servers=http://127.0.0.1:{self._etcd_port}",
-            *("--bind-address=127.0.0.1", f"--secure-port={self._port}", f"--cert-dir={self.folder / 'certs'}"),
-            *(f"--token-auth-file={self.folder / 'tokens.csv'}", "--authorization-mode=RBAC"),
-            *("--service-account-issuer=https://kubernetes.default.svc", f"--service-account-key-file={key}"),
-            *(f"--service-account-signing-key-file={key}", "--disable-admission-plugins=ServiceAccount"),
-            *("--enable-aggregator-routing=true", "--service-cluster-ip-range=10.96.0.0/16"),
-            *("--endpoint-reconciler-type=none", "--max-requests-inflight=2000"),
+            "--bind-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            f"--cert-dir={self.folder / 'certs'}",
+            f"--token-auth-file={self.folder / 'tokens.csv'}",
+            "--authorization-mode=RBAC",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={key}",
+            f"--service-account-signing-key-file={key}",
+            "--disable-admission-plugins=ServiceAccount",
+            "--enable-aggregator-routing=true",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--endpoint-reconciler-type=none",
+            "--max-requests-inflight=2000",
             f"--egress-selector-config-file={self._egress()}",
             *(self._audit_flags() if self._audit else ()),
         ]

@@ -14,9 +14,10 @@ from typing import Any, Final
 from rich.console import Console
 
 from localcluster.binaries import ensure_all
-from localcluster.client import Client
+from localcluster.client import Person
 from localcluster.environment import Environment
 from localcluster.misbehaviour import throttled
+from localcluster.processes import wait_until
 from localcluster.servicemanager import ServiceManager
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 
@@ -32,8 +33,8 @@ console = Console(highlight=False, soft_wrap=True)
 class Story:
     """Narrates, and fails when what is told does not happen."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, person: Person) -> None:
+        self._person = person
         self._began = time.monotonic()
 
     def heading(self, text: str) -> None:
@@ -43,7 +44,7 @@ class Story:
         """Follow a CR's status until it says so, printing every change. Returns the seconds it took."""
         started, last = time.monotonic(), None
         while True:
-            status = self._client.status(name)
+            status = self._person.status(name)
             if status != last and status is not None:
                 self.line(f"{name}: [cyan]{status.state}/{status.reason}[/cyan] {status.message}")
                 last = status
@@ -56,7 +57,7 @@ class Story:
     def expect_gone(self, name: str) -> None:
         """Follow a CR's status until the CR is gone, printing every change."""
         started, last = time.monotonic(), None
-        while (status := self._client.status(name)) is not None:
+        while (status := self._person.status(name)) is not None:
             if status != last:
                 self.line(f"{name}: [cyan]{status.state}/{status.reason}[/cyan] {status.message}")
                 last = status
@@ -73,12 +74,7 @@ class Story:
 
     def eventually(self, true: Callable[[], Any], what: str, quiet: bool = False) -> float:
         """Wait until something is so. Returns the seconds it took."""
-        started = time.monotonic()
-        while not true():
-            if time.monotonic() - started > PATIENCE:
-                raise AssertionError(f"{what}: did not happen within {PATIENCE:.0f} s")
-            time.sleep(0.01)
-        took = time.monotonic() - started
+        took = wait_until(true, what, seconds=PATIENCE, every=0.01)
         if not quiet:
             self.line(f"{what} [green]({took:.2f} s)[/green]")
         return took
@@ -89,82 +85,82 @@ class Story:
 
 def tell(environment: Environment, sap: ServiceManager) -> None:
     """The story itself."""
-    client = Client(environment.cluster)
-    story = Story(client)
+    person = Person(environment.cluster)
+    story = Story(person)
 
     story.heading("A BtpOperator, but no Secret sap-btp-manager")
-    client.create_operator("btpoperator")
+    person.create_operator("btpoperator")
     story.expect("btpoperator", "Error", "MissingSecret", "kyma-system/sap-btp-manager")
 
     story.heading("A Secret that is not complete")
-    client.put_secret({"clientid": "me", "clientsecret": "", "sm_url": "https://sm.example"})
+    person.put_secret({"clientid": "me", "clientsecret": "", "sm_url": "https://sm.example"})
     story.expect("btpoperator", "Error", "InvalidSecret", "missing keys: cluster_id, tokenurl", "values: clientsecret")
 
     story.heading("A good Secret")
-    client.put_secret(sap.credentials())
+    person.put_secret(sap.credentials())
     took = story.expect("btpoperator", "Ready", "ReconcileSucceeded")
     story.line(f"Ready [green]{took:.2f} s[/green] after the Secret was there")
 
     story.heading("A second BtpOperator")
-    client.create_operator("another")
+    person.create_operator("another")
     story.expect("another", "Error", "OlderCRExists", "kyma-system/btpoperator")
 
     story.heading("Somebody deletes the operand's ClusterRole")
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
-    client.delete(role)
-    story.eventually(lambda: client.get(role), "the ClusterRole is back")
+    person.delete(role)
+    story.eventually(lambda: person.get(role), "the ClusterRole is back")
     story.expect("btpoperator", "Ready", "ReconcileSucceeded")
 
     story.heading("A team uses it: 4 ServiceInstances with a ServiceBinding each, in two namespaces")
     operand = environment.start_operand()
-    use(story, client, sap)
+    use(story, person, sap)
 
     story.heading("kubectl delete btpoperator btpoperator: hard delete, and the next-oldest takes over")
-    client.delete_operator("btpoperator")
+    person.delete_operator("btpoperator")
     story.expect_gone("btpoperator")
     story.check(not sap.instances and not sap.bindings, "nothing is left in SAP Service Manager")
     story.expect("another", "Ready", "ReconcileSucceeded")
 
     story.heading(f"The same, but the operand dies: soft delete after the budget, here {BUDGET} s instead of 20 min")
-    use(story, client, sap)
+    use(story, person, sap)
     operand.kill()
     story.line("the operand is killed; its webhooks stay registered")
-    client.put_secret(sap.admin_credentials(), name=RECLAIM_SECRET)
+    person.put_secret(sap.admin_credentials(), name=RECLAIM_SECRET)
     story.line(f"Secret {RECLAIM_SECRET} consents to deleting in SAP BTP what has to be abandoned")
     sap.faults = [throttled(str(LEFT_ALONE), path="/v1/")]
-    client.delete_operator("another")
+    person.delete_operator("another")
     story.expect_gone("another")
-    found = client.get(REPORT)
+    found = person.get(REPORT)
     story.check(found is not None and found["data"]["total"] == "8", "ConfigMap sap-btp-abandoned names all 8, such as")
     for line in (found or {"data": {"objects.jsonl": ""}})["data"]["objects.jsonl"].splitlines()[::4]:
         entry = json.loads(line)
         story.line(f"  {entry['kind']} {entry['namespace']}/{entry['name']}, in SAP BTP {entry['sap_id']}")
     story.check(len(sap.instances) == len(sap.bindings) == 4, "they still live in SAP Service Manager")
-    story.eventually(lambda: not client.managed_objects(), "everything the chart installed is gone")
+    story.eventually(lambda: not person.managed_objects(), "everything the chart installed is gone")
 
     story.heading("Reclaim: the manager deletes in SAP BTP what it had to abandon, without CR and operand")
     story.line(f"Service Manager asks to be left alone for {LEFT_ALONE} s")
     story.eventually(lambda: not sap.instances and not sap.bindings, "nothing is left in SAP Service Manager")
     story.check(sap.refusals_for_bindings == 0, "bindings went before their instances: none was refused")
-    story.eventually(lambda: client.get(REPORT) is None, "nothing is abandoned any more: the ConfigMap is gone")
+    story.eventually(lambda: person.get(REPORT) is None, "nothing is abandoned any more: the ConfigMap is gone")
 
 
-def use(story: Story, client: Client, sap: ServiceManager) -> None:
+def use(story: Story, person: Person, sap: ServiceManager) -> None:
     """Make instances and bindings, and wait until SAP has them and their Secrets are there."""
     for namespace in ("team-a", "team-b"):
-        client.ensure_namespace(namespace)
+        person.ensure_namespace(namespace)
         for name in ("database", "queue"):
-            story.eventually(partial(admitted, client, namespace, name), "", quiet=True)
-            client.create_binding(namespace, f"{name}-credentials", name)
+            story.eventually(partial(admitted, person, namespace, name), "", quiet=True)
+            person.create_binding(namespace, f"{name}-credentials", name)
     story.eventually(lambda: len(sap.instances) == len(sap.bindings) == 4, "SAP Service Manager has all of them")
     secret = "/api/v1/namespaces/team-b/secrets/queue-credentials"
-    story.eventually(lambda: client.get(secret), "their Secrets with credentials are there")
+    story.eventually(lambda: person.get(secret), "their Secrets with credentials are there")
 
 
-def admitted(client: Client, namespace: str, name: str) -> bool:
+def admitted(person: Person, namespace: str, name: str) -> bool:
     """Whether the instance could be made: the operand's webhooks take a moment to be there."""
     try:
-        client.create_instance(namespace, name)
+        person.create_instance(namespace, name)
     except urllib.error.URLError:
         return False
     return True

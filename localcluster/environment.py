@@ -20,7 +20,7 @@ from localcluster.temporal import TemporalServer
 from models.names import KYMA_NAMESPACE
 
 RELEASE: Final = "btp-manager"
-CHART: Final = CHECKOUT / "chart" / "btp-manager"
+MANAGER_CHART: Final = CHECKOUT / "chart" / "btp-manager"
 SETTINGS: Final = ("BTP_", "TEMPORAL_", "KUBE")
 
 
@@ -107,7 +107,7 @@ class Environment(Started):
         if self._faults:
             self._stack.enter_context(self.proxy)
         if self._deployed:
-            helm(self.cluster, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+            helm(self.cluster, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
         for manager in self.workers + self.triggers:
             manager.environment |= self._identity(manager)
             self._stack.callback(manager.stop)

@@ -54,7 +54,12 @@ class PostgreSQL(Started):
     def start(self) -> None:
         """Start, or start again with the same data."""
         flags = [
-            *("-D", str(self._data), "-k", str(self._folder), "-p", str(self.port)),
+            "-D",
+            str(self._data),
+            "-k",
+            str(self._folder),
+            "-p",
+            str(self.port),
             "-clisten_addresses=127.0.0.1",
         ]
         self._process = Process("postgresql", [self._programs / "postgres", *flags], self._folder, user=self._user)

@@ -106,20 +106,31 @@ class Process:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def wait_until(true: Callable[[], bool], what: str, process: Process | None = None, seconds: float = 60.0) -> None:
-    """Wait for a condition.
+def wait_until(
+    true: Callable[[], object],
+    what: str | Callable[[], str],
+    process: Process | None = None,
+    seconds: float = 60.0,
+    every: float = 0.02,
+) -> float:
+    """Wait for a condition, looking again after `every` seconds. Returns how many seconds it took.
 
     Raises:
         RuntimeError: the time is over, or the process it depends on has ended; with the end of its log.
     """
-    deadline = time.monotonic() + seconds
+    began = time.monotonic()
     while not true():
         if process is not None and not process.alive:
-            raise RuntimeError(f"{process.name} ended while waiting for {what}:\n{process.tail()}")
-        if time.monotonic() > deadline:
+            raise RuntimeError(f"{process.name} ended while waiting for {_text(what)}:\n{process.tail()}")
+        if time.monotonic() - began > seconds:
             log = f":\n{process.tail()}" if process is not None else ""
-            raise RuntimeError(f"{what} did not happen within {seconds:.0f} s{log}")
-        time.sleep(0.05)
+            raise RuntimeError(f"{_text(what)} did not happen within {seconds:.0f} s{log}")
+        time.sleep(every)
+    return time.monotonic() - began
+
+
+def _text(what: str | Callable[[], str]) -> str:
+    return what if isinstance(what, str) else what()
 
 
 def own_folder(parent: Path, prefix: str) -> Path:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, sync_playwright
 from temporalio.client import Client as Temporal
 
 from localcluster.binaries import ensure_all
-from localcluster.client import Client
+from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT
 from localcluster.demo import Story, use
 from localcluster.environment import Environment
@@ -55,20 +55,20 @@ def main() -> int:
         ThreadPoolExecutor(1) as identities,  # playwright has an event loop of its own in this thread
     ):
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-        client = Client(environment.cluster)
-        story, ui = Story(client), f"http://127.0.0.1:{environment.temporal.ui_port}/namespaces/default/workflows"
-        client.put_secret(sap.credentials())
-        client.create_operator("btpoperator")
+        person = Person(environment.cluster)
+        story, ui = Story(person), f"http://127.0.0.1:{environment.temporal.ui_port}/namespaces/default/workflows"
+        person.put_secret(sap.credentials())
+        person.create_operator("btpoperator")
         story.expect("btpoperator", "Ready", "ReconcileSucceeded")
-        client.create_operator("another")
+        person.create_operator("another")
         story.expect("another", "Error", "OlderCRExists")
         operand = environment.start_operand()
-        use(story, client, sap)
+        use(story, person, sap)
         operand.kill()
         path = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
-        uid = (client.get(path) or {})["metadata"]["uid"]
+        uid = (person.get(path) or {})["metadata"]["uid"]
         workflow = f"{ui}/btpoperator%2F{KYMA_NAMESPACE}%2Fbtpoperator%2F{uid}"
-        client.delete_operator("btpoperator")
+        person.delete_operator("btpoperator")
         time.sleep(8)
         running = f"{workflow}/{identities.submit(asyncio.run, run_id(environment, uid)).result()}"
         photograph(browser, ui, "workflows.png", 2100)  # room for the columns on the right

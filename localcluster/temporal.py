@@ -132,7 +132,7 @@ class TemporalOnPostgreSQL(TemporalServer):
 
     def _sql_tool(self, *arguments: str) -> None:
         port = str(self._database.port)
-        where = [*("--plugin", "postgres12", "--endpoint", "127.0.0.1"), *("--port", port, "--user", USER)]
+        where = ["--plugin", "postgres12", "--endpoint", "127.0.0.1", "--port", port, "--user", USER]
         command = [str(binary("temporal-sql-tool")), *where, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from localcluster.binaries import ensure_all
-from localcluster.client import CREDENTIALS, Client
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT, STATE
 from localcluster.environment import Environment
 from localcluster.processes import wait_until
@@ -70,7 +70,7 @@ def serve() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with Environment() as environment:
-        Client(environment.cluster).put_secret(CREDENTIALS)
+        Person(environment.cluster).put_secret(CREDENTIALS)
         record = {
             "pid": os.getpid(),
             "started": _started(os.getpid()),

@@ -29,14 +29,12 @@ from models.names import (
 from models.operators import OperatorRef
 from models.text import plain
 from operand.mandated import MandatedKube
+from operand.report_parts import KEY, MOST_PARTS, part_name, stored_parts, text_of
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""
-MOST_PARTS: Final = 20
-"""ConfigMaps that the manager may write; what does not fit is counted, and named in the log."""
 EVENT_TEXT: Final = 1_000
 """Characters of an Event's message (the API allows 1024)."""
-KEY: Final = "objects.jsonl"
 NOTE: Final = (
     "Finalizers were removed from these ServiceInstances and ServiceBindings without SAP Service Manager having "
     "deleted them. They may still exist, and be charged for, in SAP BTP. Delete them there, then delete this ConfigMap."
@@ -69,11 +67,8 @@ class AbandonedReport:
 
     async def load(self) -> None:
         """Go on with what an earlier attempt, or an earlier deletion, wrote."""
-        for part in range(1, MOST_PARTS + 1):
-            found = await self._kube.find(CONFIG_MAPS, _name(part), KYMA_NAMESPACE)
-            if found is None:
-                return
-            text = str((found.get("data") or {}).get(KEY, ""))
+        async for part in stored_parts(self._kube):
+            text = text_of(part)
             self._stored.append(text)
             for line in filter(None, text.splitlines()):
                 entry = _entry(line)
@@ -129,7 +124,7 @@ class AbandonedReport:
                     "apiVersion": "v1",
                     "kind": "ConfigMap",
                     "metadata": {
-                        "name": _name(number),
+                        "name": part_name(number),
                         "namespace": KYMA_NAMESPACE,
                         "labels": {REPORT_LABEL: ABANDONED_REPORT},
                         "annotations": {ABANDONED_COUNT_ANNOTATION: str(len(text.splitlines()))},
@@ -178,10 +173,6 @@ def _event(ref: OperatorRef, text: str) -> dict[str, Any]:
 def _is_terminating(error: KubeError) -> bool:
     """Whether the namespace is going or gone, so that nothing new can be made in it."""
     return isinstance(error, NotFound) or "is being terminated" in str(error)
-
-
-def _name(part: int) -> str:
-    return ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
 
 
 def _parts(lines: list[str]) -> tuple[list[str], int]:

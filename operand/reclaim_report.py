@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kube.answers import Object
 from kube.client import Kube
 from kube.errors import Conflict
 from kube.resources import CONFIG_MAPS
-from models.names import ABANDONED_CONFIGMAP, ABANDONED_COUNT_ANNOTATION, KYMA_NAMESPACE
+from models.names import ABANDONED_COUNT_ANNOTATION, KYMA_NAMESPACE
 from models.reclaim import LEAVES_THE_REPORT, Told
 from models.text import plain
-from operand.abandoned_report import KEY, MOST_PARTS
+from operand.report_parts import KEY, part_name, stored_parts, text_of
 from operand.service_manager import Kind
 
 TRIES: Final = 5
@@ -60,16 +61,17 @@ class ReclaimReport:
     async def load(self) -> None:
         """Read all of it."""
         self._parts = {}
-        for number in range(1, MOST_PARTS + 1):
-            if not await self._read(number):
-                return
+        number = 1
+        async for found in stored_parts(self._kube):
+            self._parts[number] = _part(found)
+            number += 1
 
     async def refresh(self) -> None:
         """Read what has changed since; little is asked where nothing has."""
         if not self._parts:
             await self.load()
         for number, part in list(self._parts.items()):
-            seen = await self._kube.find(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, metadata_only=True)
+            seen = await self._kube.find(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, metadata_only=True)
             if seen is None or seen["metadata"]["resourceVersion"] != part.version:
                 await self._read(number)
 
@@ -99,7 +101,7 @@ class ReclaimReport:
             counted = {ABANDONED_COUNT_ANNOTATION: str(len(text.splitlines()))}
             patch = {"metadata": {"resourceVersion": part.version, "annotations": counted}, "data": {KEY: text}}
             try:
-                written = await self._kube.merge(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, patch)
+                written = await self._kube.merge(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, patch)
                 self._parts[number] = _Part(part.uid, written["metadata"]["resourceVersion"], text)
                 return
             except Conflict:
@@ -114,28 +116,26 @@ class ReclaimReport:
             if part.text.strip():
                 break
             with contextlib.suppress(Conflict):  # something was written into it meanwhile
-                await self._kube.delete(CONFIG_MAPS, _name(number), KYMA_NAMESPACE, uid=part.uid, version=part.version)
+                await self._kube.delete(
+                    CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, uid=part.uid, version=part.version
+                )
                 del self._parts[number]
         if first := self._parts.get(1):
             total = str(sum(len(part.text.splitlines()) for part in self._parts.values()))
             patch = {"metadata": {"resourceVersion": first.version}, "data": {"total": total}}
             with contextlib.suppress(Conflict):
-                written = await self._kube.merge(CONFIG_MAPS, _name(1), KYMA_NAMESPACE, patch)
+                written = await self._kube.merge(CONFIG_MAPS, part_name(1), KYMA_NAMESPACE, patch)
                 first.version = written["metadata"]["resourceVersion"]
 
-    async def _read(self, number: int) -> bool:
-        found = await self._kube.find(CONFIG_MAPS, _name(number), KYMA_NAMESPACE)
+    async def _read(self, number: int) -> None:
+        found = await self._kube.find(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE)
         self._parts.pop(number, None)
-        if found is None:
-            return False
-        meta = found["metadata"]
-        text = str((found.get("data") or {}).get(KEY, ""))
-        self._parts[number] = _Part(meta["uid"], meta["resourceVersion"], text)
-        return True
+        if found is not None:
+            self._parts[number] = _part(found)
 
 
-def _name(part: int) -> str:
-    return ABANDONED_CONFIGMAP if part == 1 else f"{ABANDONED_CONFIGMAP}-{part}"
+def _part(found: Object) -> _Part:
+    return _Part(found["metadata"]["uid"], found["metadata"]["resourceVersion"], text_of(found))
 
 
 def _entry(line: str) -> Entry | None:

@@ -88,11 +88,10 @@ class Comparison:
             for (resource, namespace), listing in zip(kinds, lists, strict=True)
             for obj in listing
         }
-        items = [
-            Item(kind, obj, live.pop((kind, obj["metadata"].get("namespace"), obj["metadata"]["name"]), None))
-            for obj in objects
-            for kind in (chart_kind(obj),)
-        ]
+        items = []
+        for obj in objects:
+            kind, meta = chart_kind(obj), obj["metadata"]
+            items.append(Item(kind, obj, live.pop((kind, meta.get("namespace"), meta["name"]), None)))
         return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(kind, obj)]
 
     async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:

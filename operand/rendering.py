@@ -84,8 +84,15 @@ class ChartRenderer:
     async def _helm_template(self, values: str) -> str:
         with tempfile.TemporaryDirectory() as home:  # Helm looks for settings and plugins there; find none
             process = await asyncio.create_subprocess_exec(
-                *(self._helm, "template", OPERAND, str(self.chart)),
-                *("--namespace", KYMA_NAMESPACE, "--include-crds", "--values", "-"),
+                self._helm,
+                "template",
+                OPERAND,
+                str(self.chart),
+                "--namespace",
+                KYMA_NAMESPACE,
+                "--include-crds",
+                "--values",
+                "-",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,

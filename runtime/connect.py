@@ -1,7 +1,6 @@
 """The connection to Temporal: waited for calmly while Temporal is away, made again when credentials have changed."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -19,12 +18,12 @@ from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 
+from kube.backoff import pause_after
 from runtime.codec import EncryptionCodec
 from runtime.contacts import Contact, RefusedError
 from runtime.search_attributes import have_search_attributes
 from runtime.settings import Settings, SettingsError
 
-LONGEST_PAUSE: Final = 5.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two questions that only somebody with rights in the namespace is answered."""
 REFUSALS: Final = (RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED)
@@ -74,8 +73,7 @@ class Temporal:
 
     async def connect(self, *prepare: Preparation) -> None:
         """Connect and prepare the namespace; tried again until all is done."""
-        said = False
-        pause = 0.2
+        failures = 0
         while True:
             try:
                 self._config = self._read()
@@ -88,11 +86,10 @@ class Temporal:
                 return
             except (RuntimeError, RPCError) as error:
                 self._why_not = error
-                if not said:  # one line, not one for each retry
+                if not failures:  # one line, not one for each retry
                     log.warning("waiting for Temporal", address=self.address, error=str(error)[:300])
-                    said = True
-                await asyncio.sleep(random.uniform(pause / 2, pause))
-                pause = min(pause * 2, LONGEST_PAUSE)
+                failures += 1
+                await asyncio.sleep(pause_after(failures))
 
     async def _ask(self) -> None:
         """One cheap request, with the credentials of now: what changed on disk is used from here on.

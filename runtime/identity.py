@@ -1,18 +1,16 @@
 """Which cluster a process serves, and on which task queue: two clusters never meet by default."""
 
 import asyncio
-import random
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
 from dispatch.names import default_task_queue
+from kube.backoff import pause_after
 from kube.client import Kube
 from kube.errors import KubeError
 from runtime.settings import Settings
 
-LONGEST_PAUSE: Final = 5.0
 log = structlog.get_logger(__name__)
 
 
@@ -36,13 +34,12 @@ async def identity_of(kube: Kube, settings: Settings) -> Identity:
 
 async def wait_for_identity(kube: Kube, settings: Settings) -> Identity:
     """The same, tried again until the API server answers."""
-    pause, said = 0.2, False
+    failures = 0
     while True:
         try:
             return await identity_of(kube, settings)
         except KubeError as error:
-            if not said:  # one line, not one for each retry
+            if not failures:  # one line, not one for each retry
                 log.warning("waiting for the API server", cluster=kube.host, error=str(error))
-                said = True
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            failures += 1
+            await asyncio.sleep(pause_after(failures))

@@ -134,7 +134,7 @@ class Settings(BaseSettings):
 
 
 class WorkerSettings(Settings):
-    """The worker's."""
+    """What only the worker reads."""
 
     chart_path: Path = Field(
         CHECKOUT / "chart" / "sap-btp-operator",

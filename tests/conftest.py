@@ -14,8 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.temporal import TemporalServer
 from models.mandate import Mandate
@@ -30,7 +29,7 @@ from tests.cluster import remove_everything
 settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("repeatable")
 
-CHART = CHECKOUT / "chart" / "sap-btp-operator"
+OPERAND_CHART = CHECKOUT / "chart" / "sap-btp-operator"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,7 +86,7 @@ def person(control_plane: ControlPlane, kube: Kube) -> Person:
 
 @pytest.fixture
 def renderer() -> ChartRenderer:
-    return ChartRenderer(CHART)
+    return ChartRenderer(OPERAND_CHART)
 
 
 @pytest.fixture

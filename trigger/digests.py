@@ -7,16 +7,13 @@ of our entry; our own apply moves our entry's time. So a smaller entry with the 
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
+from kube.answers import ReadObject
 from models.conditions import Reason, State, ready_condition
 from models.names import ABANDONED_COUNT_ANNOTATION, FIELD_MANAGER
 from models.operators import Operator
-
-Object = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +29,7 @@ class OperatorDigest:
     metadata: str
 
     @classmethod
-    def of(cls, obj: Object) -> "OperatorDigest":
+    def of(cls, obj: ReadObject) -> "OperatorDigest":
         operator, meta = Operator.from_object(obj), obj["metadata"]
         state = _known((operator.status or {}).get("state"), State)
         reason = _known(ready_condition(operator.status).get("reason"), Reason)
@@ -50,7 +47,7 @@ class PresenceDigest:
     deleting: bool
 
     @classmethod
-    def of(cls, obj: Object) -> "PresenceDigest":
+    def of(cls, obj: ReadObject) -> "PresenceDigest":
         meta = obj["metadata"]
         return cls(meta["resourceVersion"], bool(meta.get("deletionTimestamp")))
 
@@ -62,7 +59,7 @@ class ReportDigest:
     objects: int
 
     @classmethod
-    def of(cls, obj: Object) -> "ReportDigest":
+    def of(cls, obj: ReadObject) -> "ReportDigest":
         count = str((obj["metadata"].get("annotations") or {}).get(ABANDONED_COUNT_ANNOTATION))
         # Somebody may have edited it; a report that is there names at least one object.
         return cls(int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 1)
@@ -78,7 +75,7 @@ class ChartDigest:
     available: str
 
     @classmethod
-    def of(cls, obj: Object) -> "ChartDigest":
+    def of(cls, obj: ReadObject) -> "ChartDigest":
         meta = obj["metadata"]
         ours = [
             entry

@@ -1,7 +1,6 @@
 """Delivers nudges: each CR at most once at a time, kept and retried while Temporal is away."""
 
 import asyncio
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -10,10 +9,10 @@ import structlog
 from prometheus_client import Counter
 from temporalio.service import RPCError
 
+from kube.backoff import pause_after
 from models.operators import OperatorRef
 
 AT_ONCE: Final = 8
-LONGEST_PAUSE: Final = 5.0
 SPACING: Final = 0.25
 """Seconds between two nudges of one CR. The first goes out at once; a burst behind it becomes one more."""
 NUDGES: Final = Counter("btp_trigger_nudges", "Workflows started or signalled", ("result",))
@@ -40,7 +39,7 @@ class Nudges:
 
     async def run(self) -> None:
         """Deliver for ever."""
-        pause = 0.0
+        failures = 0
         while True:
             await self._some.wait()
             now = time.monotonic()
@@ -56,12 +55,12 @@ class Nudges:
             if failed := await self._send(batch):
                 for ref in failed:
                     self.add(ref)
-                pause = min(max(pause * 2, 0.2), LONGEST_PAUSE)
-                await asyncio.sleep(random.uniform(pause / 2, pause))
+                failures += 1
+                await asyncio.sleep(pause_after(failures))
                 continue
             if self.trouble:
                 log.info("Temporal is back", delivered=len(batch))
-            self.trouble, pause = "", 0.0
+            self.trouble, failures = "", 0
 
     async def _send(self, batch: list[OperatorRef]) -> list[OperatorRef]:
         room = asyncio.Semaphore(AT_ONCE)

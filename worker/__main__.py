@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 async def main(settings: WorkerSettings) -> None:
-    """The worker's whole life, until it is cancelled."""
+    """Connect to the cluster and to Temporal, then serve the task queue until cancelled."""
     renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
     try:
         renderer.check()

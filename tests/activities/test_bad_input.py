@@ -17,8 +17,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS, SECRETS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
@@ -30,26 +29,33 @@ from models.status import StatusInput
 from operand.rendering import ChartRenderer
 from tests.acting import mandate_for, provision
 from tests.cluster import encoded
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 from trigger.digests import OperatorDigest
 
 NASTY = st.sampled_from(
     [
-        *(
-            "",
-            " ",
-            "\n",
-            "\x00",
-            "\ud7ff",
-            "{{ .Values }}",
-            "'",
-            '"',
-            "---\nkind: Secret",
-            "!!python/object",
-            "%s",
-            "a: b",
-        ),
-        *("x" * 300_000, "null", "true", "1e9", "0x10", "~", "- a", "&a *a", "\u202e", "é" * 1000),
+        "",
+        " ",
+        "\n",
+        "\x00",
+        "\ud7ff",
+        "{{ .Values }}",
+        "'",
+        '"',
+        "---\nkind: Secret",
+        "!!python/object",
+        "%s",
+        "a: b",
+        "x" * 300_000,
+        "null",
+        "true",
+        "1e9",
+        "0x10",
+        "~",
+        "- a",
+        "&a *a",
+        "\u202e",
+        "é" * 1000,
     ]
 )
 NAMES = st.sampled_from([*REQUIRED_KEYS, "credentials_namespace", "tls.crt", "tls.key", "-", "a.b", "A_b"])
@@ -79,7 +85,7 @@ async def try_secret(control_plane: ControlPlane, mandate: Mandate, data: dict[s
     try:
         await kube.delete(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
         await kube.create(SECRETS, secret)
-        chart = ChartActivities(kube, ChartRenderer(CHART))
+        chart = ChartActivities(kube, ChartRenderer(OPERAND_CHART))
         try:
             applied = await provision(chart.apply_chart, ChartInput(mandate=mandate))
             assert isinstance(applied, Applied)

@@ -23,8 +23,7 @@ from kube.resources import (
     VALIDATING_WEBHOOKS,
 )
 from kube.transport import REQUESTS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason
 from models.mandate import Mandate
@@ -43,7 +42,7 @@ from operand import pki
 from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 
 ROLE = "sap-btp-operator-manager-role"
 CONFIG = "sap-btp-operator-config"
@@ -253,7 +252,7 @@ async def test_an_object_that_the_api_refuses_is_named(
     kube: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(OPERAND_CHART, chart)
     services = chart / "templates" / "services.yaml"
     services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
     with pytest.raises(ApplicationError, match="Service kyma-system/sap-btp-operator-controller-manager-metr") as error:
@@ -270,7 +269,7 @@ async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_sec
     canaries = {key: f"https://canary-{key}-value" for key in CREDENTIALS}
     person.put_secret(canaries)
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(OPERAND_CHART, chart)
     (chart / "templates" / "broken.yaml").write_text(template)
     with pytest.raises(ApplicationError) as error:
         await Steps(kube, ChartRenderer(chart)).apply(mandate)
@@ -300,7 +299,7 @@ async def test_a_chart_with_values_of_its_own_is_refused_before_anything_is_appl
     says: str,
 ) -> None:
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(OPERAND_CHART, chart)
     template = chart / "templates" / file
     assert ours in template.read_text()
     template.write_text(template.read_text().replace(ours, theirs))

@@ -13,8 +13,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.resources import CHART_KINDS, CONFIG_MAPS, DEPLOYMENTS, VALIDATING_WEBHOOKS
 from kube.transport import REQUESTS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_CONFIG, OPERAND_DEPLOYMENT
@@ -23,7 +22,7 @@ from operand.ownership import written_by_us
 from operand.rendering import ChartRenderer
 from tests.activities.steps import Steps
 from tests.cluster import encoded
-from tests.conftest import CHART, Eventually
+from tests.conftest import OPERAND_CHART, Eventually
 
 HOOKS = "sap-btp-operator-validating-webhook-configuration"
 POLICIES = "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies"
@@ -214,7 +213,7 @@ async def test_who_changes_a_field_back_is_named_with_object_and_field(
 def spelled(tmp_path: Path) -> ChartRenderer:
     """The chart with quantities that the API server spells in another way."""
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(OPERAND_CHART, chart)
     values = chart / "values.yaml"
     values.write_text(values.read_text().replace('cpu_limit: "1"', 'cpu_limit: "1000m"', 1))
     return ChartRenderer(chart)

@@ -36,7 +36,7 @@ from models.names import FIELD_MANAGER, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_L
 from operand.service_objects import is_held
 from tests.acting import deprovision
 from tests.cluster import ensure_namespace
-from tests.conftest import CHART, Eventually
+from tests.conftest import OPERAND_CHART, Eventually
 
 
 async def hard_delete(kube: Kube, deletion: Mandate, seconds: float = 40) -> HardDeleted:
@@ -60,7 +60,7 @@ async def count(kube: Kube, deletion: Mandate) -> Remaining:
 @pytest.fixture
 async def service_kinds(kube: Kube, eventually: Eventually) -> None:
     """The CRDs of the operand, and nothing else of it."""
-    for file in (CHART / "crds").iterdir():
+    for file in (OPERAND_CHART / "crds").iterdir():
         crd = yaml.safe_load(file.read_text())
         crd["metadata"]["labels"] = {MANAGED_BY_LABEL: MANAGED_BY}
         await kube.apply(CUSTOM_RESOURCE_DEFINITIONS, crd)

@@ -10,7 +10,7 @@ from kube.resources import (
     BTP_OPERATORS,
     EVENTS,
 )
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from models.conditions import Reason, ready_condition
 from models.names import (
     FINALIZER,

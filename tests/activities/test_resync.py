@@ -10,7 +10,7 @@ from activities.resync import ResyncActivities
 from activities.status import StatusActivities
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
 from models.resync import ResyncInput

@@ -10,8 +10,7 @@ from kube.answers import Object
 from kube.client import Allowed, Kube
 from kube.errors import Refused
 from kube.resources import CONFIG_MAPS, SECRETS, Resource
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from models.mandate import Mandate
 from models.names import (
     CREDENTIALS_NAMESPACES_ANNOTATION,

@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from kube.client import Kube
 from kube.resources import SERVICE_INSTANCES
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, OPERAND_WEBHOOK_SERVICE, WEBHOOK_CHECK

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -14,9 +13,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from dispatch.names import default_task_queue, schedule_id
 from dispatch.nudger import Nudger
 from kube.resources import BTP_OPERATORS, NAMESPACES
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.environment import Environment
-from localcluster.processes import Process
+from localcluster.processes import Process, wait_until
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import DeprovisionResult, ReleaseKind
 from models.limits import Limits, OperandTeardown
@@ -130,13 +129,7 @@ class Scene:
         self.until(so, f"{reason} with {words}", seconds)
 
     def until(self, true: Callable[[], Any], what: str, seconds: float = 30) -> None:
-        deadline = time.monotonic() + seconds
-        while not true():
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"{what}: not within {seconds:.0f} s; the CR says {self.person.status('btpoperator')}"
-                )
-            time.sleep(0.02)
+        wait_until(true, lambda: f"{what} (the CR says {self.person.status('btpoperator')})", seconds=seconds)
 
     def nothing_left(self) -> None:
         """Neither of the operand nor of service objects."""

@@ -9,8 +9,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager

@@ -14,7 +14,7 @@ from localcluster.environment import Environment
 from localcluster.misbehaviour import Fault
 from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
 from models.names import RECLAIM_SECRET
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 from tests.e2e.canaries import Canaries, Lookout, histories, outside
 from tests.e2e.deletion import Scene
 
@@ -32,7 +32,7 @@ metadata:
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[Scene]:
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
+    shutil.copytree(OPERAND_CHART, chart)
     (tmp_path / "tmp").mkdir()
     settings = {"BTP_CHART_PATH": str(chart), "TMPDIR": str(tmp_path / "tmp"), "BTP_HARD_DELETE_TIMEOUT": "2m"}
     settings["BTP_RECLAIM_ANY_ADDRESS"] = "true"

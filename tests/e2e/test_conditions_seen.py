@@ -11,7 +11,7 @@ from dispatch.names import workflow_id
 from dispatch.nudger import Nudger
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, NAMESPACES
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from models.conditions import MEANING, Reason, ready_condition
 from models.limits import Limits, OperandTeardown
 from models.names import KYMA_NAMESPACE
@@ -19,7 +19,7 @@ from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
 from tests.acting import mandate_for
 from tests.cluster import encoded
-from tests.conftest import CHART, Eventually
+from tests.conftest import OPERAND_CHART, Eventually
 from worker.__main__ import build_worker
 
 
@@ -38,7 +38,7 @@ async def look(client: Client, kube: Kube, renderer: ChartRenderer, ref: Operato
 async def test_a_chart_that_does_not_render(
     temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
-    shutil.copytree(CHART, tmp_path / "chart")
+    shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     (tmp_path / "chart" / "templates" / "broken.yaml").write_text("{{ .Values.manager.secret.data | fail }}")
     said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
     assert said.startswith("PreparingInstallInfoFailed: chart chart does not render: ")
@@ -53,7 +53,7 @@ async def test_a_chart_that_does_not_render(
 async def test_an_object_that_the_api_refuses(
     temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
-    shutil.copytree(CHART, tmp_path / "chart")
+    shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     services = tmp_path / "chart" / "templates" / "services.yaml"
     services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
     said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
@@ -66,7 +66,7 @@ async def test_an_object_that_the_api_refuses(
 async def test_something_that_does_not_become_ready(
     temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
-    shutil.copytree(CHART, tmp_path / "chart")
+    shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     values = tmp_path / "chart" / "values.yaml"
     values.write_text(values.read_text().replace("nodeSelector: {}", "nodeSelector: {no: such-node}"))
     limits = Limits.model_validate({"ready_timeout": 4})

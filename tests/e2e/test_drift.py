@@ -1,15 +1,15 @@
 """What somebody else deletes or changes is put back; what somebody else owns is left alone. Real processes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from kube.resources import CHART_KINDS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, WEBHOOK_CERT_SECRET
 
 MERGE = "application/merge-patch+json"
@@ -31,18 +31,10 @@ def person(environment: Environment) -> Iterator[Person]:
     person = Person(environment.cluster)
     person.put_secret(CREDENTIALS)
     person.create_operator("btpoperator")
-    until(lambda: state(person) == "Ready", "the CR to be Ready")
+    wait_until(lambda: state(person) == "Ready", "the CR to be Ready")
     yield person
     person.delete_operator("btpoperator")
-    until(lambda: person.status("btpoperator") is None, "the CR to be gone")
-
-
-def until(true: Callable[[], Any], what: str, seconds: float = 30) -> float:
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, f"{what} did not come true"
-        time.sleep(0.01)
-    return time.monotonic() - began
+    wait_until(lambda: person.status("btpoperator") is None, "the CR to be gone")
 
 
 def state(person: Person) -> str:
@@ -83,9 +75,9 @@ def test_whatever_is_deleted_of_the_chart_is_back_soon(person: Person) -> None:
             found = person.get(path)
             return found is not None and found["metadata"]["uid"] != uid
 
-        print(f"{until(back, f'{path} to be back'):6.2f} s  {path}")
+        print(f"{wait_until(back, f'{path} to be back'):6.2f} s  {path}")
         assert essence(person.get(path)) == essence(before)
-        until(lambda: state(person) == "Ready", f"Ready after {path}")
+        wait_until(lambda: state(person) == "Ready", f"Ready after {path}")
 
 
 def test_whatever_is_changed_of_ours_is_put_back_and_what_others_add_stays(
@@ -103,10 +95,10 @@ def test_whatever_is_changed_of_ours_is_put_back_and_what_others_add_stays(
             found = person.get(path) or {"metadata": {}}
             return bool(found["metadata"].get("labels", {}).get(label) == expected)
 
-        print(f"{until(back, f'{path} to be put back'):6.2f} s  {path}")
+        print(f"{wait_until(back, f'{path} to be put back'):6.2f} s  {path}")
         found = person.get(path)
         assert found is not None and found["metadata"]["labels"].get("somebody") == "else"
-        until(lambda: state(person) == "Ready", f"Ready after {path}")
+        wait_until(lambda: state(person) == "Ready", f"Ready after {path}")
 
 
 def test_the_webhook_servers_certificate_is_back_with_the_next_look(person: Person, environment: Environment) -> None:
@@ -114,9 +106,9 @@ def test_the_webhook_servers_certificate_is_back_with_the_next_look(person: Pers
     person.delete(SERVING)
     cr = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
     environment.cluster.request("PATCH", cr, {"metadata": {"labels": {"look": "again"}}}, MERGE)
-    until(lambda: person.get(SERVING), "the certificate to be back")
+    wait_until(lambda: person.get(SERVING), "the certificate to be back")
     assert essence(person.get(SERVING)) == essence(before)
-    until(lambda: state(person) == "Ready", "the CR to be Ready again")
+    wait_until(lambda: state(person) == "Ready", "the CR to be Ready again")
 
 
 def test_an_operand_that_loses_its_pods_takes_the_cr_out_of_ready_and_back(person: Person) -> None:
@@ -127,23 +119,23 @@ def test_an_operand_that_loses_its_pods_takes_the_cr_out_of_ready_and_back(perso
         status = person.status("btpoperator")
         return status is not None and status.state != "Ready" and "sap-btp-operator" in status.message
 
-    until(said, "the CR to leave Ready and say why")
-    until(lambda: state(person) == "Ready", "the CR to be Ready again")
+    wait_until(said, "the CR to leave Ready and say why")
+    wait_until(lambda: state(person) == "Ready", "the CR to be Ready again")
 
 
 def test_a_changed_cluster_id_reaches_the_operand_and_restarts_its_pods(person: Person) -> None:
     before = {pod["metadata"]["uid"] for pod in (person.get(PODS) or {})["items"]}
     person.put_secret({**CREDENTIALS, "cluster_id": "another"})
     config = f"/api/v1/namespaces/{KYMA_NAMESPACE}/configmaps/sap-btp-operator-config"
-    until(lambda: (person.get(config) or {})["data"]["CLUSTER_ID"] == "another", "the operand's configuration")
-    until(lambda: not before & {pod["metadata"]["uid"] for pod in (person.get(PODS) or {})["items"]}, "new pods")
-    until(lambda: state(person) == "Ready", "the CR to be Ready again")
+    wait_until(lambda: (person.get(config) or {})["data"]["CLUSTER_ID"] == "another", "the operand's configuration")
+    wait_until(lambda: not before & {pod["metadata"]["uid"] for pod in (person.get(PODS) or {})["items"]}, "new pods")
+    wait_until(lambda: state(person) == "Ready", "the CR to be Ready again")
 
 
 def test_a_changed_client_secret_reaches_the_operand(person: Person) -> None:
     person.put_secret({**CREDENTIALS, "clientsecret": "rotated"})
     path = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/sap-btp-service-operator"
-    until(lambda: (person.get(path) or {})["data"]["clientsecret"] == "cm90YXRlZA==", "the rotated secret")
+    wait_until(lambda: (person.get(path) or {})["data"]["clientsecret"] == "cm90YXRlZA==", "the rotated secret")
 
 
 ADDS_A_PROXY = """
@@ -179,10 +171,10 @@ def test_a_policy_that_rewrites_the_deployment_leaves_the_cr_ready_and_silent(
 
     operator = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
     try:
-        until(mutated, "the policy to be in force")
-        until(lambda: (person.get(DEPLOYMENT) or {})["status"].get("updatedReplicas") == 1, "the new pods")
+        wait_until(mutated, "the policy to be in force")
+        wait_until(lambda: (person.get(DEPLOYMENT) or {})["status"].get("updatedReplicas") == 1, "the new pods")
         time.sleep(3)  # the roll-out itself may take the CR out of Ready
-        until(lambda: state(person) == "Ready", "the CR to be Ready")
+        wait_until(lambda: state(person) == "Ready", "the CR to be Ready")
         before, events = (person.get(operator) or {})["status"], len(told(person))
         for number in range(5):
             nudge = {"metadata": {"annotations": {"nudge": str(number)}}}

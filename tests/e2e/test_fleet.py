@@ -14,8 +14,7 @@ from activities.teardown import TeardownActivities
 from dispatch.names import default_task_queue
 from kube.client import Kube
 from kube.resources import NAMESPACES
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
 from localcluster.processes import wait_until
 from localcluster.temporal import TemporalServer

@@ -18,17 +18,16 @@ from activities.teardown import TeardownActivities
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
-from localcluster.environment import CHART, RELEASE, helm
+from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
 from tests.acting import deprovision, provision
-from tests.conftest import CHART as OPERAND_CHART
-from tests.conftest import Eventually
+from tests.conftest import OPERAND_CHART, Eventually
 
 NAMESPACE = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"
@@ -38,7 +37,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 def template(*values: str, release: str = RELEASE) -> list[dict[str, Any]]:
     """What the chart renders with these values."""
     flags = [part for value in values for part in ("--set-json", value)]
-    command = [str(binary("helm")), "template", release, str(CHART), "--namespace", KYMA_NAMESPACE, *flags]
+    command = [str(binary("helm")), "template", release, str(MANAGER_CHART), "--namespace", KYMA_NAMESPACE, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise ValueError(done.stderr)
@@ -72,7 +71,7 @@ async def test_it_is_installed_upgraded_and_uninstalled(
     async def all_available() -> bool:
         return (available("worker"), available("trigger")) == (2, 2)
 
-    notes = helm(control_plane, "install", RELEASE, CHART)
+    notes = helm(control_plane, "install", RELEASE, MANAGER_CHART)
     assert "2 workers and 2 triggers" in notes and "delete every BtpOperator" in notes
     assert "WARNING: Temporal is reached without TLS" in notes and "no ValidatingAdmissionPolicies" not in notes
     try:
@@ -80,7 +79,14 @@ async def test_it_is_installed_upgraded_and_uninstalled(
         # Nothing that belongs to the manager is taken for the operand's.
         assert person.managed_objects() == []
         before = person.get(f"{DEPLOYMENTS}/{RELEASE}-worker") or {}
-        helm(control_plane, "upgrade", RELEASE, CHART, "--set", "worker.replicas=3,settings.BTP_RESYNC_INTERVAL=5m")
+        helm(
+            control_plane,
+            "upgrade",
+            RELEASE,
+            MANAGER_CHART,
+            "--set",
+            "worker.replicas=3,settings.BTP_RESYNC_INTERVAL=5m",
+        )
         after = person.get(f"{DEPLOYMENTS}/{RELEASE}-worker") or {}
         assert after["spec"]["replicas"] == 3 and after["metadata"]["uid"] == before["metadata"]["uid"]
         assert {"name": "BTP_RESYNC_INTERVAL", "value": "5m"} in environment_of(after)
@@ -93,7 +99,7 @@ async def test_it_is_installed_upgraded_and_uninstalled(
 async def test_a_removed_operand_leaves_the_manager_where_it_is(
     control_plane: ControlPlane, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=1,trigger.replicas=1")
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=1,trigger.replicas=1")
     try:
         renderer = ChartRenderer(OPERAND_CHART, rbac=False)
         await provision(ChartActivities(kube, renderer).apply_chart, ChartInput(mandate=mandate))
@@ -108,7 +114,7 @@ async def test_a_removed_operand_leaves_the_manager_where_it_is(
         kept = f"/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/{RELEASE}-operand"
         before = person.get(kept)
         helm(control_plane, "uninstall", RELEASE, "--wait")
-        helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+        helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
         assert before and (person.get(kept) or {})["metadata"]["uid"] == before["metadata"]["uid"]
     finally:
         helm(control_plane, "uninstall", RELEASE, "--wait")
@@ -134,7 +140,7 @@ async def test_teams_see_and_edit_their_service_objects_and_make_no_btpoperator(
         body = {"metadata": {"name": role}, "roleRef": reference, "subjects": [subject]}
         control_plane.request("POST", bindings, body)
     assert not may("edit", "create", services, "serviceinstances")
-    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
     try:
         for resource in ("serviceinstances", "servicebindings"):
 
@@ -172,7 +178,7 @@ async def test_btpoperators_are_made_only_where_the_administrator_says(
 
     person.ensure_namespace("team-a")
     none = ("worker.replicas=0", "trigger.replicas=0", f"admissionPolicy.operatorNamespaces={{{KYMA_NAMESPACE}}}")
-    helm(control_plane, "install", RELEASE, CHART, "--set", ",".join(none))
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", ",".join(none))
     try:
         await eventually(lambda: asyncio.to_thread(refused, "team-a"))
         assert not refused(KYMA_NAMESPACE)
@@ -237,7 +243,7 @@ def test_prometheus_finds_the_pods_and_the_rules_and_a_person_the_page() -> None
     assert len(group["rules"]) > 10
     for rule in group["rules"]:
         assert rule["annotations"].pop("runbook_url") == f"{runbooks}#{rule['alert'].lower()}"
-    assert [group] == yaml.safe_load(Path(CHART, "files", "alerts.yaml").read_text())["groups"]
+    assert [group] == yaml.safe_load(Path(MANAGER_CHART, "files", "alerts.yaml").read_text())["groups"]
     for process in ("worker", "trigger"):
         monitor = only(objects, "PodMonitor", f"{RELEASE}-{process}")
         assert monitor["metadata"]["labels"]["release"] == "p"
@@ -337,7 +343,7 @@ async def test_it_brings_what_kyma_brings_where_it_is_asked_to(control_plane: Co
     path = "/apis/scheduling.k8s.io/v1/priorityclasses/kyma-system"
     person.delete(path)
     none = "worker.replicas=0,trigger.replicas=0"
-    helm(control_plane, "install", RELEASE, CHART, "--set", f"{none},prerequisites.priorityClass=true")
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", f"{none},prerequisites.priorityClass=true")
     assert person.get(path)
     helm(control_plane, "uninstall", RELEASE, "--wait")
     assert person.get(path)
@@ -349,7 +355,7 @@ async def test_it_brings_what_kyma_brings_where_it_is_asked_to(control_plane: Co
 async def test_helm_runs_the_doctor_as_a_test_and_asks_before_it_uninstalls(
     control_plane: ControlPlane, person: Person
 ) -> None:
-    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
     assert "Succeeded" in helm(control_plane, "test", RELEASE)
     helm(control_plane, "uninstall", RELEASE, "--wait")  # its Job runs, and ends well here
     objects = template()
@@ -364,7 +370,7 @@ async def test_helm_runs_the_doctor_as_a_test_and_asks_before_it_uninstalls(
 async def test_the_guard_ends_with_an_error_that_names_each_btpoperator_with_the_rights_of_the_worker(
     control_plane: ControlPlane, person: Person
 ) -> None:
-    helm(control_plane, "install", RELEASE, CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
     try:
         account = control_plane.service_account(KYMA_NAMESPACE, f"{RELEASE}-worker")
 
@@ -390,11 +396,11 @@ def pod_spec(obj: dict[str, Any]) -> dict[str, Any]:
 
 def test_helm_lint_finds_nothing_to_complain_about() -> None:
     done = subprocess.run(
-        [str(binary("helm")), "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False
+        [str(binary("helm")), "lint", "--strict", str(MANAGER_CHART)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
 
 def test_the_crd_is_a_file_that_kubectl_can_apply() -> None:
-    (crd,) = [yaml.safe_load(path.read_text()) for path in Path(CHART, "crds").iterdir()]
+    (crd,) = [yaml.safe_load(path.read_text()) for path in Path(MANAGER_CHART, "crds").iterdir()]
     assert crd["metadata"]["name"] == "btpoperators.operator.kyma-project.io"

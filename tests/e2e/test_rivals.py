@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from kube.resources import VALIDATING_WEBHOOKS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 from tests.cluster import encoded
 
 HOOKS = VALIDATING_WEBHOOKS.path(name="sap-btp-operator-validating-webhook-configuration")
@@ -54,13 +54,6 @@ class Rival:
                     self.met.append(time.monotonic())
 
 
-def until(true: Any, what: str, seconds: float) -> None:
-    began = time.monotonic()
-    while not true():
-        assert time.monotonic() - began < seconds, f"{what} did not come true"
-        time.sleep(0.02)
-
-
 def test_a_rival_is_named_met_with_growing_pauses_and_becomes_an_error(environment: Environment) -> None:
     person = Person(environment.cluster)
     person.put_secret(CREDENTIALS)
@@ -70,14 +63,14 @@ def test_a_rival_is_named_met_with_growing_pauses_and_becomes_an_error(environme
         status = person.status("btpoperator")
         return status is not None and status.state == state and text in status.message
 
-    until(lambda: says("Ready"), "the CR to be Ready", 60)
+    wait_until(lambda: says("Ready"), "the CR to be Ready", seconds=60)
     sentence = "clientConfig.caBundle is changed back by field manager 'cainjector'"
     with Rival(environment) as rival:
-        until(lambda: says("Processing", sentence), "the rival to be named", 40)
+        wait_until(lambda: says("Processing", sentence), "the rival to be named", seconds=40)
         named = len(rival.met)
-        until(lambda: says("Error", sentence), "the error after ready_timeout", 90)
+        wait_until(lambda: says("Error", sentence), "the error after ready_timeout", seconds=90)
         pauses = [late - early for early, late in zip(rival.met[named - 1 :], rival.met[named:], strict=False)]
         print(f"{named} rounds until named, then pauses of {[round(pause, 1) for pause in pauses]} s")
         assert named <= 5 and pauses and all(pause >= 9.5 for pause in pauses)
     person.delete_operator("btpoperator")
-    until(lambda: person.status("btpoperator") is None, "the CR to be gone, without waiting for a pause", 20)
+    wait_until(lambda: person.status("btpoperator") is None, "the CR to be gone without a pause", seconds=20)

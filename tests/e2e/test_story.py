@@ -1,9 +1,7 @@
 """The whole thing as its users run it: real processes, a real control plane, a real Temporal server."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -11,8 +9,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from dispatch.names import default_task_queue, schedule_id
 from kube.resources import NAMESPACES
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.environment import Environment
+from localcluster.processes import wait_until
 from tests.e2e.canaries import Canaries, histories, outside
 
 CANARIES = {
@@ -44,13 +43,6 @@ async def client(environment: Environment) -> AsyncIterator[Client]:
     yield await Client.connect(environment.temporal.address, data_converter=pydantic_data_converter)
 
 
-def until(true: Callable[[], Any], what: str, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not come true"
-        time.sleep(0.02)
-
-
 def becomes(person: Person, name: str, state: str, reason: str, *words: str) -> None:
     def so() -> bool:
         status = person.status(name)
@@ -58,7 +50,7 @@ def becomes(person: Person, name: str, state: str, reason: str, *words: str) -> 
             status and (status.state, status.reason) == (state, reason) and all(w in status.message for w in words)
         )
 
-    until(so, f"{name} {state}/{reason} (it is {person.status(name)})")
+    wait_until(so, f"{name} {state}/{reason} (it is {person.status(name)})")
 
 
 def test_from_nothing_to_ready_and_back_to_nothing(person: Person, environment: Environment) -> None:
@@ -72,19 +64,19 @@ def test_from_nothing_to_ready_and_back_to_nothing(person: Person, environment: 
     becomes(person, "second", "Error", "OlderCRExists", "kyma-system/first")
 
     person.delete(ROLE)
-    until(lambda: person.get(ROLE), "the ClusterRole to be back")
+    wait_until(lambda: person.get(ROLE), "the ClusterRole to be back")
     person.delete("/apis/scheduling.k8s.io/v1/priorityclasses/kyma-system")
     becomes(person, "first", "Ready", "ReconcileSucceeded")
 
     person.delete_operator("first")
-    until(lambda: person.status("first") is None, "the first CR to be gone")
+    wait_until(lambda: person.status("first") is None, "the first CR to be gone")
     becomes(person, "second", "Error", "MissingPriorityClass", "kyma-system")
     environment.cluster.request(
         "POST", "/apis/scheduling.k8s.io/v1/priorityclasses", {"metadata": {"name": "kyma-system"}, "value": 1}
     )
     becomes(person, "second", "Ready", "ReconcileSucceeded")
     person.delete_operator("second")
-    until(lambda: person.status("second") is None, "the second CR to be gone")
+    wait_until(lambda: person.status("second") is None, "the second CR to be gone")
     assert person.managed_objects() == []
 
 
@@ -106,7 +98,7 @@ async def test_nothing_happens_when_nothing_changes_and_a_resync_writes_nothing(
     assert await _count(client) == runs + 2  # the resync and the one look it asked for
     assert _versions(person) == versions
     person.delete_operator("quiet")
-    until(lambda: person.status("quiet") is None, "the CR to be gone")
+    wait_until(lambda: person.status("quiet") is None, "the CR to be gone")
 
 
 async def test_no_workflow_failed_and_no_history_log_or_command_line_holds_a_value_of_the_secret(

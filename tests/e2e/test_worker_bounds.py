@@ -14,17 +14,16 @@ import pytest
 from activities.chart import ChartActivities
 from activities.teardown import TeardownActivities
 from kube.client import Kube
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
-from localcluster.environment import CHART, RELEASE, helm
+from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
 from tests.acting import deprovision, provision
-from tests.conftest import CHART as OPERAND_CHART
-from tests.conftest import Eventually
+from tests.conftest import OPERAND_CHART, Eventually
 
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 WORKER: Final = f"{RELEASE}-worker"
@@ -229,8 +228,12 @@ async def attempts(
     """The operand as the worker installs it, with the worker's token. Yields how to try something: what refuses it."""
     on = str(request.param).lower()
     helm(
-        *(control_plane, "install", RELEASE, CHART),
-        *("--set", f"worker.replicas=0,trigger.replicas=0,admissionPolicy.enabled={on}"),
+        control_plane,
+        "install",
+        RELEASE,
+        MANAGER_CHART,
+        "--set",
+        f"worker.replicas=0,trigger.replicas=0,admissionPolicy.enabled={on}",
     )
     monkeypatch.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
     kube = await Kube.from_environment()

@@ -20,14 +20,14 @@ from kube.resources import (
     SERVICE_BINDINGS,
     SERVICE_INSTANCES,
 )
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.servicemanager import CLUSTER_ID
 from localcluster.servicemanager import ServiceManager as StandIn
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 from models.operators import OperatorRef
 from models.reclaim import Round, RoundInput, digest_of
 from tests.cluster import ensure_namespace
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 
 REF = OperatorRef(namespace=KYMA_NAMESPACE, name="btpoperator", uid="11111111-0000-4000-8000-000000000000")
 
@@ -45,7 +45,7 @@ def sap(server: StandIn) -> StandIn:
 
 
 DIGEST = digest_of(CLUSTER_ID)
-CRDS = sorted(Path(CHART, "crds").iterdir())
+CRDS = sorted(Path(OPERAND_CHART, "crds").iterdir())
 
 
 class Stage:

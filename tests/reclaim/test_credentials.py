@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from kube.client import Kube
 from kube.resources import SECRETS
-from localcluster.client import Client as Person
+from localcluster.client import Person
 from localcluster.servicemanager import ServiceManager as StandIn
 from models.names import KYMA_NAMESPACE, RECLAIM_SECRET
 from operand.pki import Pair

@@ -161,7 +161,12 @@ async def test_who_asks_to_be_left_alone_says_for_how_long(sap: StandIn, credent
 def test_a_retry_after_that_makes_no_sense_is_bounded_or_left_out() -> None:
     assert retry_after("Wed, 21 Oct 2015 07:28:30 GMT", "Wed, 21 Oct 2015 07:28:00 GMT") == 30
     assert [retry_after(text) for text in ("", "soon", "nan", "-5", "1e9", "inf")] == [
-        *(None, None, None, 0.0, 86400.0, 86400.0)
+        None,
+        None,
+        None,
+        0.0,
+        86400.0,
+        86400.0,
     ]
     assert retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
 
@@ -169,12 +174,12 @@ def test_a_retry_after_that_makes_no_sense_is_bounded_or_left_out() -> None:
 @pytest.mark.parametrize(
     "location",
     [
-        *("https://elsewhere.example.com/v1/service_instances/{id}/operations/1", "/v1/platforms/1", ""),
-        *(
-            "/v1/service_instances/another/operations/1",
-            "//elsewhere.example.com/v1",
-            "/v1/service_instances/{id}/../x",
-        ),
+        "https://elsewhere.example.com/v1/service_instances/{id}/operations/1",
+        "/v1/platforms/1",
+        "",
+        "/v1/service_instances/another/operations/1",
+        "//elsewhere.example.com/v1",
+        "/v1/service_instances/{id}/../x",
     ],
 )
 async def test_an_operation_elsewhere_is_not_asked(

@@ -16,10 +16,21 @@ from worker.__main__ import WORKFLOWS
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 PATHS = {
-    *("provision-ready", "provision-missing-secret", "provision-invalid-secret", "provision-drift"),
-    *("provision-spare", "provision-not-ready-in-time", "provision-deleted-meanwhile", "resync"),
-    *("deprovision-hard", "deprovision-soft", "deprovision-nothing-there"),
-    *("deprovision-failed", "deprovision-operand-first", "deprovision-retry", "deprovision-skip"),
+    "provision-ready",
+    "provision-missing-secret",
+    "provision-invalid-secret",
+    "provision-drift",
+    "provision-spare",
+    "provision-not-ready-in-time",
+    "provision-deleted-meanwhile",
+    "resync",
+    "deprovision-hard",
+    "deprovision-soft",
+    "deprovision-nothing-there",
+    "deprovision-failed",
+    "deprovision-operand-first",
+    "deprovision-retry",
+    "deprovision-skip",
     "deprovision-restored",
 }
 HOW_TO_CHANGE = """

@@ -11,8 +11,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
 from localcluster.processes import wait_until
 from localcluster.temporal import TemporalServer

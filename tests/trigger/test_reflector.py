@@ -10,7 +10,6 @@ import pytest
 import structlog
 
 from kube import client as kube_client
-from kube import reflector
 from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
 from kube.resources import CONFIG_MAPS
@@ -273,7 +272,7 @@ async def test_doubled_and_reordered_events_change_nothing(kube: Kube, follow: F
 async def test_a_hundred_interruptions_leave_neither_tasks_nor_connections(
     follow: Follow, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kube.reflector.LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("kube.backoff.LONGEST_PAUSE", 0.01)
     async with follow() as following:
         await following.until(lambda: following.reflector.synced)
         tasks = len(asyncio.all_tasks())
@@ -284,9 +283,3 @@ async def test_a_hundred_interruptions_leave_neither_tasks_nor_connections(
         await following.until(lambda: following.reflector.synced and proxy.watching == 1)
         assert len(asyncio.all_tasks()) <= tasks
     await following.until(lambda: proxy.watching == 0)
-
-
-def test_the_pause_between_lists_grows_to_a_limit_however_long_the_server_is_away() -> None:
-    assert reflector._pause(1, None) <= reflector.FIRST_PAUSE
-    assert reflector._pause(100_000, None) <= reflector.LONGEST_PAUSE
-    assert reflector._pause(1, 30.0) > 30

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kubernetes.aio import client as aio_client
 
-from kube import reflector, transport
+from kube import backoff, transport
 from kube.answers import Object
 from kube.client import Kube
 from kube.credentials import access_with
@@ -74,8 +74,8 @@ async def with_stranger(check: Callable[[Kube, Stranger], Awaitable[None]]) -> N
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "PAUSES", (0.0,) * len(PAUSES))
-    monkeypatch.setattr(reflector, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(reflector, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff, "LONGEST_PAUSE", 0.01)
 
 
 def requests(kube: Kube) -> list[Callable[[], Awaitable[Any]]]:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -12,9 +14,9 @@ from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
+from kube.reflector import Reflector, Source
 from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, PRIORITY_CLASSES, SECRETS
-from localcluster.client import CREDENTIALS
-from localcluster.client import Client as Person
+from localcluster.client import CREDENTIALS, Person
 from models.conditions import Reason
 from models.deprovision import AbandonedObject
 from models.mandate import Mandate, Purpose
@@ -32,13 +34,19 @@ from trigger.watcher import Watcher
 
 
 class Observed:
-    """A running watcher and the nudges it sent."""
+    """A running watcher and the nudges it sent.
+
+    That nothing more comes is not proved by sleeping: the version of each object that a watch brought is noted, and
+    what happened so far has been seen when those are the versions that the API server has.
+    """
 
     def __init__(self, kube: Kube) -> None:
+        self._kube = kube
         self.refs: list[tuple[str, bool | None]] = []
         self.down = False
         self.nudges = Nudges(self._deliver)
         self.watcher = Watcher(kube, self.nudges)
+        self._versions = [self._noted(reflector) for reflector in self._reflectors()]
 
     async def _deliver(self, ref: OperatorRef) -> None:
         if self.down:
@@ -46,17 +54,56 @@ class Observed:
         self.refs.append((ref.name, self.watcher.deleting(ref)))
 
     async def settle(self) -> None:
-        """Wait until nothing more comes, and forget what came."""
-        await asyncio.sleep(0.8)
+        """Wait until all that happened so far was seen, and forget what came."""
+        await self.see_all()
         self.refs.clear()
 
     async def said(self, *expected: tuple[str, bool | None]) -> None:
-        """What was nudged since `settle`, after a moment in which more could have come."""
+        """What was nudged since `settle`, when all that happened so far was seen."""
         async with asyncio.timeout(10):
             while not set(expected) <= set(self.refs):
                 await asyncio.sleep(0.02)
-        await asyncio.sleep(0.6)
+        await self.see_all()
         assert set(self.refs) == set(expected)
+
+    async def see_all(self) -> None:
+        """Wait until every watch has brought what the API server has now, and every nudge has left."""
+        await self.see_events()
+        async with asyncio.timeout(10):
+            while self.nudges._due:
+                await asyncio.sleep(0.02)
+
+    async def see_events(self) -> None:
+        """The same, while nudges cannot leave."""
+        async with asyncio.timeout(20):
+            for reflector, versions in zip(self._reflectors(), self._versions, strict=True):
+                while await self._live(reflector.source) != {key: versions[key] for key in reflector.known}:
+                    await asyncio.sleep(0.02)
+
+    def _reflectors(self) -> list[Reflector]:
+        return [self.watcher._operators, *self.watcher._others]
+
+    @staticmethod
+    def _noted(reflector: Reflector) -> dict[tuple[str, str], str]:
+        versions: dict[tuple[str, str], str] = {}
+        digest = reflector.source.digest
+
+        def noting(obj: Mapping[str, Any]) -> Any:
+            versions[key_of(obj)] = obj["metadata"]["resourceVersion"]
+            return digest(obj)
+
+        reflector.source = replace(reflector.source, digest=noting)
+        return versions
+
+    async def _live(self, source: Source) -> dict[tuple[str, str], str]:
+        listed = await self._kube.list(
+            source.resource, source.namespace, labels=source.labels, fields=source.fields, metadata_only=True
+        )
+        return {key_of(obj): obj["metadata"]["resourceVersion"] for obj in listed.items}
+
+
+def key_of(obj: Mapping[str, Any]) -> tuple[str, str]:
+    return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
 @pytest.fixture
@@ -139,7 +186,7 @@ async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_object
         return abandoned() == 0
 
     await eventually(none)
-    await asyncio.sleep(0.5)
+    await observed.see_all()
     assert set(observed.refs) <= {(ref.name, False)}
 
 
@@ -150,7 +197,7 @@ async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, kube: Kube
     for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
         said = StatusInput(mandate=mandate, finding=Finding(reason=reason))
         await provision(StatusActivities(kube).set_status, said)
-    await asyncio.sleep(0.8)
+    await observed.see_all()
     assert observed.refs == []
 
 
@@ -167,7 +214,7 @@ async def test_every_prerequisite_that_appears_changes_or_goes_wakes_the_respons
     await observed.settle()
     person.put_secret(CREDENTIALS, name="another")
     await kube.delete(SECRETS, "another", KYMA_NAMESPACE)
-    await asyncio.sleep(0.5)
+    await observed.see_all()
     assert observed.refs == []
     await kube.delete(PRIORITY_CLASSES, "kyma-system")
     await observed.said(("btpoperator", False))
@@ -194,7 +241,7 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
     await asyncio.sleep(1)  # managedFields tell seconds apart, no less
     theirs = {"metadata": {"annotations": {"example.com/theirs": "1"}}}
     await kube.merge(CLUSTER_ROLES, "sap-btp-operator-manager-role", None, theirs)
-    await asyncio.sleep(0.8)
+    await observed.see_all()
     assert observed.refs == []
 
     await kube.delete(CLUSTER_ROLES, "sap-btp-operator-manager-role")
@@ -229,7 +276,7 @@ async def test_nudges_are_kept_while_temporal_is_away_and_delivered_once_after(
     while not observed.nudges.trouble:
         await asyncio.sleep(0.02)
     person.put_secret(CREDENTIALS)
-    await asyncio.sleep(0.5)
+    await observed.see_events()
     observed.down = False
     await observed.said(("one", False))
     assert observed.refs == [("one", False)] and observed.nudges.trouble == ""
@@ -240,5 +287,5 @@ async def test_a_burst_of_changes_becomes_few_nudges(observed: Observed, kube: K
     for number in range(100):
         label = {"metadata": {"labels": {"n": str(number)}}}
         await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, label)
-    await asyncio.sleep(0.8)
+    await observed.see_all()
     assert 1 <= len(observed.refs) < 20

@@ -67,8 +67,16 @@ def test_a_value_that_is_no_text_is_named_and_not_quoted() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        *("service-manager.example", "ftp://a.example", "https://", "https://a b.example", "https://a.example/?x=1"),
-        *("https://a.example:port", "https://a.example:99999", "https://[::1", "//a.example", "https://u:p@a.example"),
+        "service-manager.example",
+        "ftp://a.example",
+        "https://",
+        "https://a b.example",
+        "https://a.example/?x=1",
+        "https://a.example:port",
+        "https://a.example:99999",
+        "https://[::1",
+        "//a.example",
+        "https://u:p@a.example",
     ],
 )
 def test_a_url_that_the_operand_cannot_call_is_named_and_not_quoted(key: str, url: str) -> None:

@@ -16,10 +16,24 @@ def test_durations_are_read_as_people_write_them(text: str, seconds: float) -> N
     assert parse_duration(text) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("text", ["", "20", "m", "-5m", "0s", "5 m", "20m!", "1h30"])
+@pytest.mark.parametrize(
+    "text", ["", "20", "m", "-5m", "0s", "5 m", "20m!", "1h30", "1h, 30m", "5mm", "1e3s", "1.2.3s"]
+)
 def test_what_is_no_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as 90s|longer than nothing"):
         parse_duration(text)
+
+
+def test_a_duration_beyond_all_bounds_is_refused_in_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"^'9{20}d' is longer than any duration$"):
+        parse_duration("9" * 20 + "d")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0, "0s"), (0.2504, "250ms"), (1.4, "1s"), (59.6, "1m"), (751, "12m31s"), (90000, "25h")]
+)
+def test_durations_are_shown_as_people_read_them(seconds: float, shown: str) -> None:
+    assert show_duration(timedelta(seconds=seconds)) == shown
 
 
 @given(st.integers(1, 10**6))

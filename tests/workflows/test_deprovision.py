@@ -34,7 +34,12 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     result = await run(skipping, world)
     assert (result.mode, result.removed.instances, result.abandoned_total) == (DeletionMode.HARD, 3, 0)
     assert world.diary == [
-        *("restore operand", "hard delete", "remove operand", "soft delete", "remove resources", "remove finalizer")
+        "restore operand",
+        "hard delete",
+        "remove operand",
+        "soft delete",
+        "remove resources",
+        "remove finalizer",
     ]
     assert Reason.SOFT_DELETING not in world.reasons
 
@@ -63,7 +68,11 @@ async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_befor
     assert [entry.name for entry in result.abandoned] == ["a"]
     assert "not done within 20m" in result.hard_delete_ended and "ns/a" in result.hard_delete_ended
     assert world.diary[-5:] == [
-        *("remove operand", "soft delete", "warn ServiceObjectsAbandoned", "remove resources", "remove finalizer")
+        "remove operand",
+        "soft delete",
+        "warn ServiceObjectsAbandoned",
+        "remove resources",
+        "remove finalizer",
     ]
     assert world.reasons[-1] is Reason.SOFT_DELETING
 
@@ -163,4 +172,4 @@ async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnv
 
 
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:
-    assert {key.name for key in SEARCH_ATTRIBUTES} == {*("BtpOperatorState", "BtpOperatorNamespace", "BtpOperatorName")}
+    assert {key.name for key in SEARCH_ATTRIBUTES} == {"BtpOperatorState", "BtpOperatorNamespace", "BtpOperatorName"}

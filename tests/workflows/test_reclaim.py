@@ -192,7 +192,7 @@ async def test_refusals_are_tried_again_after_pauses_that_grow_to_an_hour_and_be
     progress = Round(counts={Outcome.RECLAIMED: 1, Outcome.REFUSED: 1}, told=[REFUSED])
     sap = Sap(*[REFUSAL] * 12, progress, REFUSAL, DONE)
     result = await run(client, sap)
-    assert sap.pauses() == [*(5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560), *(3600, 3600), *(5, 10)]
+    assert sap.pauses() == [5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600, 5, 10]
     assert (result.reclaimed, result.left) == (2, 0)
 
 

@@ -16,7 +16,7 @@ from models.status import ProgressReport
 
 
 @dataclass(frozen=True)
-class Standing:
+class Overview:
     """One CR, and what is being done for it."""
 
     name: str
@@ -52,9 +52,9 @@ async def operators(ends: Ends) -> list[Operator]:
     return sorted((Operator.from_object(obj) for obj in listing.items), key=lambda each: each.created)
 
 
-async def standings(ends: Ends) -> list[Standing]:
+async def overviews(ends: Ends) -> list[Overview]:
     """How each CR stands now."""
-    return [await _standing(ends.temporal, each, ends.workflow_id(each.ref)) for each in await operators(ends)]
+    return [await _overview(ends.temporal, each, ends.workflow_id(each.ref)) for each in await operators(ends)]
 
 
 async def find(ends: Ends, name: str) -> Operator:
@@ -71,9 +71,9 @@ async def find(ends: Ends, name: str) -> Operator:
     raise CommandError(f"{'no' if not found else 'more than one'} BtpOperator is called {name}; there are: {names}")
 
 
-async def _standing(client: Client, operator: Operator, identity: str) -> Standing:
+async def _overview(client: Client, operator: Operator, identity: str) -> Overview:
     condition = ready_condition(operator.status)
-    standing: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "name": str(operator.ref),
         "state": str((operator.status or {}).get("state") or ""),
         "reason": str(condition.get("reason") or ""),
@@ -88,20 +88,20 @@ async def _standing(client: Client, operator: Operator, identity: str) -> Standi
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise CommandError(f"Temporal does not tell about {identity}: {error.message}") from error
-        return Standing(**standing)
+        return Overview(**fields)
     if description.status is not WorkflowExecutionStatus.RUNNING:
-        return Standing(**standing)
-    standing["workflow"] = description.workflow_type
+        return Overview(**fields)
+    fields["workflow"] = description.workflow_type
     for pending in description.raw_description.pending_activities:
-        standing["last_failure"] = pending.last_failure.message
-        standing["attempt"] = pending.attempt
+        fields["last_failure"] = pending.last_failure.message
+        fields["attempt"] = pending.attempt
     try:
         progress = await handle.query("progress", result_type=ProgressReport)
     except RPCError as error:
-        return Standing(**standing, waits_for=f"no worker answers: {error.message}")
+        return Overview(**fields, waits_for=f"no worker answers: {error.message}")
     left = progress.budget_ends - datetime.now(UTC) if progress.budget_ends else None
-    return Standing(
-        **standing,
+    return Overview(
+        **fields,
         waits_for=progress.message,
         budget_left_seconds=max(int(left.total_seconds()), 0) if left is not None else None,
     )

@@ -9,13 +9,12 @@ import yaml
 
 from kube.resources import APPLY_WAVES, CHART_KINDS, chart_kind
 from localcluster.client import CREDENTIALS
-from localcluster.controlplane import CHECKOUT
 from models.names import MANAGED_BY, MANAGED_BY_LABEL, OPERAND_DEPLOYMENT
 from operand.credentials import Credentials
 from operand.rendering import ChartRenderer, RenderError
 from tests.cluster import encoded
+from tests.conftest import OPERAND_CHART
 
-CHART = CHECKOUT / "chart" / "sap-btp-operator"
 WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
 
 
@@ -27,12 +26,14 @@ def values(**manager: object) -> dict[str, Any]:
 
 @pytest.fixture
 async def objects() -> dict[tuple[str, str], dict[str, Any]]:
-    rendered = await ChartRenderer(CHART).render(values())
+    rendered = await ChartRenderer(OPERAND_CHART).render(values())
     return {(obj["kind"], obj["metadata"]["name"]): obj for obj in rendered}
 
 
 def test_helm_finds_nothing_to_complain_about() -> None:
-    result = subprocess.run(["helm", "lint", "--strict", str(CHART)], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["helm", "lint", "--strict", str(OPERAND_CHART)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stdout + result.stderr
 
 
@@ -80,7 +81,10 @@ def test_the_secrets_data_arrives_where_the_operand_looks_for_it(
 def test_webhooks_trust_our_ca_and_fail_closed(objects: dict[tuple[str, str], dict[str, Any]]) -> None:
     hooks = [hook for (kind, _), obj in objects.items() if kind in WEBHOOKS for hook in obj["webhooks"]]
     assert {hook["name"] for hook in hooks} == {
-        *("mservicebinding.kb.io", "mserviceinstance.kb.io", "vservicebinding.kb.io", "vserviceinstance.kb.io")
+        "mservicebinding.kb.io",
+        "mserviceinstance.kb.io",
+        "vservicebinding.kb.io",
+        "vserviceinstance.kb.io",
     }
     for hook in hooks:
         assert hook["clientConfig"]["caBundle"] == "Zm9v" and hook["failurePolicy"] == "Fail"
@@ -101,7 +105,7 @@ def test_the_operand_runs_restricted_with_its_certificate_mounted(
 
 
 async def test_a_changed_configuration_restarts_the_operand_and_changed_credentials_do_not() -> None:
-    renderer = ChartRenderer(CHART)
+    renderer = ChartRenderer(OPERAND_CHART)
 
     async def template(**manager: object) -> dict[str, Any]:
         rendered = await renderer.render(values(**manager))
@@ -112,7 +116,7 @@ async def test_a_changed_configuration_restarts_the_operand_and_changed_credenti
 
 
 async def test_the_image_can_be_set_from_outside() -> None:
-    rendered = await ChartRenderer(CHART, image="registry.example/operand:1").render(values())
+    rendered = await ChartRenderer(OPERAND_CHART, image="registry.example/operand:1").render(values())
     deployment = next(obj for obj in rendered if obj["kind"] == "Deployment")
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "registry.example/operand:1"
 
@@ -122,21 +126,21 @@ async def test_the_image_can_be_set_from_outside() -> None:
 )
 async def test_the_schema_refuses_wrong_values_by_name(wrong: dict[str, object]) -> None:
     with pytest.raises(RenderError) as error:
-        await ChartRenderer(CHART).render(values(**wrong))
+        await ChartRenderer(OPERAND_CHART).render(values(**wrong))
     assert next(iter(wrong)) in str(error.value)
 
 
 def test_every_value_is_in_the_schema_and_explained() -> None:
-    text = (CHART / "values.yaml").read_text()
-    schema = json.loads((CHART / "values.schema.json").read_text())
+    text = (OPERAND_CHART / "values.yaml").read_text()
+    schema = json.loads((OPERAND_CHART / "values.schema.json").read_text())
     manager = yaml.safe_load(text)["manager"]
     assert set(manager) == set(schema["properties"]["manager"]["properties"])
     assert text.count("#") > len(manager) / 2
 
 
 async def test_the_operand_looks_after_all_namespaces_and_another_wish_is_refused() -> None:
-    rendered = await ChartRenderer(CHART).render(values())
+    rendered = await ChartRenderer(OPERAND_CHART).render(values())
     (config,) = [obj for obj in rendered if obj["kind"] == "ConfigMap"]
     assert config["data"]["ALLOW_CLUSTER_ACCESS"] == "true"
     with pytest.raises(RenderError, match="allow_cluster_access"):
-        await ChartRenderer(CHART).render(values(allow_cluster_access=False))
+        await ChartRenderer(OPERAND_CHART).render(values(allow_cluster_access=False))

@@ -15,41 +15,40 @@ from models.names import MANAGED_BY, MANAGED_BY_LABEL
 from operand.credentials import Credentials
 from operand.rendering import ChartRenderer, RenderError, prepare
 from tests.cluster import encoded
-from tests.conftest import CHART
+from tests.conftest import OPERAND_CHART
 
 VALUES: st.SearchStrategy[object] = (
     st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=8) | st.just([]) | st.just({}) | st.just([{}])
 )
 PIECES = st.sampled_from(
     [
-        *(
-            "---",
-            "kind: Secret",
-            "kind: ConfigMap",
-            "apiVersion: v1",
-            "metadata:",
-            "  name: a",
-            "  name: [a]",
-            "  name: ''",
-        ),
-        *(
-            "metadata: a",
-            "metadata: {name: a, labels: b}",
-            "metadata: {name: sap-btp-service-operator}",
-            "- a",
-            "a: &b *b",
-        ),
-        *(
-            "data: x",
-            "data: {k: 1}",
-            "!!python/object:os.system x",
-            "kind: {}",
-            "\x00",
-            "{",
-            "kind: List",
-            "stringData: []",
-        ),
-        *("  labels: [1]", "  annotations: x", "  annotations: {a: 1}", "  namespace: {}", "? [x]", "2026-01-01: y"),
+        "---",
+        "kind: Secret",
+        "kind: ConfigMap",
+        "apiVersion: v1",
+        "metadata:",
+        "  name: a",
+        "  name: [a]",
+        "  name: ''",
+        "metadata: a",
+        "metadata: {name: a, labels: b}",
+        "metadata: {name: sap-btp-service-operator}",
+        "- a",
+        "a: &b *b",
+        "data: x",
+        "data: {k: 1}",
+        "!!python/object:os.system x",
+        "kind: {}",
+        "\x00",
+        "{",
+        "kind: List",
+        "stringData: []",
+        "  labels: [1]",
+        "  annotations: x",
+        "  annotations: {a: 1}",
+        "  namespace: {}",
+        "? [x]",
+        "2026-01-01: y",
     ]
 )
 
@@ -76,14 +75,14 @@ def leaves(values: dict[str, Any], path: tuple[str, ...] = ()) -> list[tuple[str
 
 def test_a_chart_with_any_value_renders_or_is_refused(tmp_path: Path) -> None:
     chart = tmp_path / "chart"
-    shutil.copytree(CHART, chart)
-    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    shutil.copytree(OPERAND_CHART, chart)
+    defaults = yaml.safe_load((OPERAND_CHART / "values.yaml").read_text())
     outcomes: Counter[str] = Counter()
 
     @settings(max_examples=60)
     @given(st.dictionaries(st.sampled_from(leaves(defaults)), VALUES, min_size=1, max_size=2))
     def check(changes: dict[tuple[str, ...], object]) -> None:
-        values = yaml.safe_load((CHART / "values.yaml").read_text())
+        values = yaml.safe_load((OPERAND_CHART / "values.yaml").read_text())
         for path, value in changes.items():
             place = values
             for key in path[:-1]:
