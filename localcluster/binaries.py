@@ -18,8 +18,10 @@ from typing import Final
 
 from localcluster import postgresql
 
-KUBERNETES: Final = "1.36.3"
 STRIPPED: Final = "-s -w"
+KUBERNETES: Final = re.findall(
+    r"k8s\.io/kubernetes v(\S+)", (Path(__file__).parent / "controlplane" / "go.mod").read_text()
+)[0]
 KUBERNETES_VERSION: Final = " ".join(
     f"-X k8s.io/component-base/version.{name}={value}"
     for name, value in (("gitVersion", f"v{KUBERNETES}"), ("gitMajor", "1"), ("gitMinor", KUBERNETES.split(".")[1]))

@@ -72,6 +72,7 @@ class Observed:
         async with asyncio.timeout(10):
             while self.nudges._due:
                 await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # those that have just left arrive
 
     async def see_events(self) -> None:
         """The same, while nudges cannot leave."""

@@ -46,6 +46,22 @@ def test_every_reason_and_state_is_one_of_ours(page: Path) -> None:
     assert set(said) <= set(Reason)
 
 
+DECISIONS = sorted((CHECKOUT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_every_decision_has_the_same_shape_and_a_row_in_the_index(path: Path) -> None:
+    text = path.read_text()
+    head = re.match(r"# (\d+)\. (.+)\n\nDate: (\d{4}-\d\d-\d\d).*?[.,] ?.*Status: (.+)\.", text)
+    assert head, f"{path.name} does not begin with its number, title, date and status"
+    number, title, date, status = head.groups()
+    assert int(number) == int(path.name[:4])
+    parts = re.findall(r"^\*\*(Context|Choice|Alternative|Consequences)\.\*\*", text, re.MULTILINE)
+    assert parts == ["Context", "Choice", "Alternative", "Consequences"]
+    index = (path.parent / "README.md").read_text()
+    assert f"| {number} | [{title}]({path.name}) | {date} | {status.split('. ')[0]} |" in index
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     seen, todo = set[Path](), [CHECKOUT / "README.md"]
     while todo:
