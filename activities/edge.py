@@ -68,7 +68,7 @@ def _check_caller(input: Any) -> None:
 def _failure(error: Exception) -> ApplicationError:
     if isinstance(error, MandateLost):
         category = ApplicationErrorCategory.BENIGN
-        return ApplicationError(str(error), type=MANDATE_LOST, non_retryable=True, category=category)
+        return ApplicationError(str(error), error.removed, type=MANDATE_LOST, non_retryable=True, category=category)
     if isinstance(error, OtherCluster):
         return ApplicationError(str(error), type=OTHER_CLUSTER, next_retry_delay=OTHERS_TURN)
     if isinstance(error, Permanent):

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from models.deprovision import Removed
 from models.names import STILL_WAITING
+from operand.mandated import MandateLost
 
 HEARTBEAT_EVERY: Final = 0.5
 """Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""
@@ -70,6 +71,9 @@ async def heartbeating() -> AsyncIterator[Progress]:
     beating = asyncio.create_task(beat())
     try:
         yield progress
+    except MandateLost as lost:
+        lost.removed = progress.removed
+        raise
     finally:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):

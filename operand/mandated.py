@@ -17,6 +17,7 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import KubeError, Stale
 from kube.resources import BTP_OPERATORS, Resource
+from models.deprovision import Removed
 from models.mandate import Mandate, Purpose, why_lost
 from models.operators import Operator
 
@@ -32,6 +33,9 @@ WATCH_SECONDS: Final = 280
 
 class MandateLost(Exception):
     """The CR no longer asks for what is done for it. An outcome, not a failure; `str()` says why."""
+
+    removed: Removed = Removed()
+    """What had been removed until then."""
 
 
 class OtherCluster(Exception):

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport, WarningInput
     from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
-    from workflows.failures import explain, is_lost_mandate, nobody_tried, said
+    from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.reclaim import start_reclaim
 
@@ -130,6 +130,7 @@ class DeprovisionWorkflow:
                 raise
             assert isinstance(error, FailureError)
             if is_lost_mandate(error):
+                self._removed += removed_until(error)
                 return await self._end_without_mandate(said(error))
             finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
             await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)

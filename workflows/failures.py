@@ -15,6 +15,7 @@ from temporalio.exceptions import (
 
 with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
+    from models.deprovision import Removed
     from models.names import MANDATE_LOST, OTHER_CLUSTER
     from models.status import Finding
 
@@ -39,6 +40,13 @@ def failure_type(error: FailureError) -> str:
 def is_lost_mandate(error: BaseException) -> bool:
     """Whether the CR no longer asked for what was done: an outcome, not an error."""
     return isinstance(error, FailureError) and failure_type(error) == MANDATE_LOST
+
+
+def removed_until(error: FailureError) -> Removed:
+    """What an activity whose mandate was lost had removed until then."""
+    cause = cause_of(error)
+    details = list(cause.details) if isinstance(cause, ApplicationError) else []
+    return Removed.model_validate(details[0]) if details else Removed()
 
 
 def may_pass(error: FailureError) -> bool:

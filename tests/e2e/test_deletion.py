@@ -67,7 +67,10 @@ async def test_with_a_dead_operand_all_is_let_go_after_the_budget_and_reported_b
     assert scene.secret("team-a", "instance-0") is not None  # somebody else's
     result = await scene.result()
     assert result.mode is DeletionMode.SOFT and result.abandoned_total == 10
-    assert f"not done within {BUDGET:.0f}s" in result.hard_delete_ended and "5 ServiceBindings left" in result.hard_delete_ended
+    assert (
+        f"not done within {BUDGET:.0f}s" in result.hard_delete_ended
+        and "5 ServiceBindings left" in result.hard_delete_ended
+    )
     events = scene.person.get("/api/v1/namespaces/kyma-system/events") or {}
     told = [event["message"] for event in events["items"] if event["reason"] == "ServiceObjectsAbandoned"]
     assert told and "10 service objects may live on in SAP BTP" in told[-1]

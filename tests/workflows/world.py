@@ -316,9 +316,9 @@ def refused(reason: Reason, message: str) -> ApplicationError:
     return ApplicationError(message, type=reason.value, non_retryable=True)
 
 
-def lost(why: str) -> ApplicationError:
-    """As an activity ends whose CR no longer asks for it."""
-    return ApplicationError(why, type=MANDATE_LOST, non_retryable=True)
+def lost(why: str, removed: int = 0) -> ApplicationError:
+    """As an activity ends whose CR no longer asks for it, after it removed so many instances."""
+    return ApplicationError(why, Removed(instances=removed), type=MANDATE_LOST, non_retryable=True)
 
 
 def still_waiting(message: str, pause: float) -> ApplicationError:
