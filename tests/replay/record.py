@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from localcluster.binaries import ensure_all
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.limits import OperandTeardown
-from models.names import OPERAND_FINALIZER
+from models.names import DELETION_REQUESTED, LOOK_AGAIN, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -167,6 +168,38 @@ async def interventions(recorder: Recorder) -> None:
         await recorder.keep(f"deprovision-{name}", kind, scene.gone, name)
 
 
+async def continuations(recorder: Recorder) -> None:
+    """A flood of events during a hard delete: the run goes on as a new one, which keeps deadline and counts."""
+    scene, kind = recorder.scene, "DeprovisionWorkflow"
+    scene.ready()
+    scene.make({"team-a": 1})
+    assert scene.operand is not None
+    scene.operand.kill()
+    identity = recorder.workflow_id()
+
+    def disturb() -> None:
+        scene.until(lambda: scene.reason() == "HardDeleting", "hard delete")
+        flood(scene.environment.temporal.address, identity, DELETION_REQUESTED)
+        scene.operand = scene.environment.start_operand()
+
+    await scene.delete_by(OperandTeardown.AUTO, timedelta(minutes=2), disturb)
+    await recorder.keep("deprovision-continued", kind, lambda: None, '"continuedExecutionRunId"', "hard_delete")
+    await recorder.keep("deprovision-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
+
+
+def flood(address: str, identity: str, signal: str) -> None:
+    """More signals than a run may have events. In a thread: the caller's event loop waits."""
+
+    async def send() -> None:
+        client = await Client.connect(address)
+        for _ in range(11):
+            await asyncio.gather(*(client.get_workflow_handle(identity).signal(signal) for _ in range(100)))
+            await asyncio.sleep(0.2)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, send()).result()
+
+
 async def interruptions(recorder: Recorder) -> None:
     """A pod that does not become ready: given up after a while, or deleted before that."""
     scene, kind = recorder.scene, "ProvisionWorkflow"
@@ -186,6 +219,15 @@ async def interruptions(recorder: Recorder) -> None:
 
     await recorder.keep("provision-deleted-meanwhile", kind, delete_early, "workflowExecutionContinuedAsNew")
 
+    def disturb() -> None:
+        scene.person.create_operator("btpoperator")
+        scene.until(scene.person.managed_objects, "the chart to be applied")
+        flood(scene.environment.temporal.address, recorder.workflow_id(), LOOK_AGAIN)
+        scene.until(lambda: scene.reason() == "ProvisioningFailed", "giving up", 60)
+
+    await recorder.keep("provision-continued", kind, disturb, '"continuedExecutionRunId"')
+    await recorder.keep("provision-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
+
 
 async def main() -> None:
     HISTORIES.mkdir(exist_ok=True)
@@ -195,6 +237,7 @@ async def main() -> None:
         await provisioning(recorder)
         await deletions(recorder)
         await interventions(recorder)
+        await continuations(recorder)
     with ServiceManager() as sap, Environment(settings, pod_delay=600) as environment:
         await interruptions(Recorder(Scene(environment, sap)))
 

@@ -32,6 +32,10 @@ PATHS = {
     "deprovision-retry",
     "deprovision-skip",
     "deprovision-restored",
+    "provision-continues",
+    "provision-continued",
+    "deprovision-continues",
+    "deprovision-continued",
 }
 HOW_TO_CHANGE = """
 Today's workflow code would not do what this recorded run did: such a run, taken over by a new worker, would be stuck.
