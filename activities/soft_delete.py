@@ -23,6 +23,7 @@ from models.conditions import Reason
 from models.deprovision import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
 from models.mandate import Purpose
 from models.names import OPERAND_FINALIZER
+from models.text import plain
 from operand.abandoned_report import AbandonedReport
 from operand.errors import failure_of
 from operand.mandated import MandatedKube, holding
@@ -36,6 +37,8 @@ LOOK_AGAIN: Final = 0.5
 TRIES: Final = 5
 """Patches of one object that changed meanwhile; then the answer counts as a refusal."""
 NAMED: Final = 3
+LONGEST_ID: Final = 100
+"""Characters; Service Manager's ids are UUIDs of 36, but who may write a status may write anything."""
 ABANDONED: Final = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
 
 
@@ -223,7 +226,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         kind=resource.kind,
         namespace=meta["namespace"],
         name=meta["name"],
-        sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "")[:100],
+        sap_id=plain(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "", LONGEST_ID),
         broker_message=last_message(obj),
         kept_by=kept_by(obj),
         protected=is_protected(obj),

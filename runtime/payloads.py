@@ -7,7 +7,7 @@ left alone, the SDK fails the workflow task, and has it tried again for ever.
 from collections.abc import Sequence
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from temporalio.api.common.v1 import Payload
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.exceptions import ApplicationError, FailureError
@@ -35,13 +35,17 @@ class StrictPayloadConverter(PydanticPayloadConverter):
             if payload.metadata.get("encoding") == REFUSED:
                 raise _invalid(f"a payload is not believed: {plain(payload.data.decode(errors='replace'))}")
         try:
-            return super().from_payloads(payloads, type_hints)
+            values = super().from_payloads(payloads, type_hints)
         except FailureError:
             raise
         except ValidationError as error:
             raise _invalid(f"a payload is not what it should be: {_problems(error)}") from None
         except Exception as error:  # no JSON, another encoding, nested without end
             raise _invalid(f"a payload cannot be read: {type(error).__name__}: {plain(error)}") from None
+        for value, hint in zip(values, type_hints or [], strict=False):
+            if value is None and isinstance(hint, type) and issubclass(hint, BaseModel):  # the SDK asks nobody then
+                raise _invalid("a payload is nothing where an object is needed")
+        return values
 
 
 def _invalid(message: str) -> ApplicationError:
