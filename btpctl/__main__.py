@@ -110,7 +110,9 @@ def doctor(output: Output = "table") -> None:
     """Check what worker and trigger need: cluster, rights, chart, Temporal. Ends with 1 if one is not."""
     checks = asyncio.run(examine(read_settings(WorkerSettings)))
     if output == "json":
-        _print([{"check": check.name, "ok": check.ok, "detail": check.detail} for check in checks])
+        _print(
+            [{"check": check.name, "ok": check.ok, "warns": check.warns, "detail": check.detail} for check in checks]
+        )
     else:
         console.print(show.checks(checks))
     if not all(check.ok for check in checks):

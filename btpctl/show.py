@@ -47,7 +47,8 @@ def checks(found: list[Check]) -> Table:
     """One row for each check."""
     table = Table("", "Check", "", box=None)
     for check in found:
-        table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, text(check.detail))
+        verdict = "[red]no[/]" if not check.ok else "[yellow]!![/]" if check.warns else "[green]ok[/]"
+        table.add_row(verdict, check.name, text(check.detail))
     return table
 
 

@@ -167,6 +167,7 @@ async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, mon
     set_webhooks_aside(scene)
     monkeypatch.setenv("KUBECONFIG", str(scene.environment.cluster.kubeconfig()))
     kube = await Kube.from_environment()
+    scene.person.ensure_namespace("team-z")
     room = asyncio.Semaphore(16)
 
     async def make(number: int) -> None:

@@ -127,6 +127,7 @@ async def test_an_input_can_neither_shorten_the_workers_budget_nor_have_the_oper
         await world.hard_deleting.wait()
         progress = await handle.query(DeprovisionWorkflow.progress)
         description = await handle.describe()
+        assert progress.budget_ends is not None
         assert progress.budget_ends - description.start_time > timedelta(minutes=19)
         assert "remove operand" not in world.diary
         assert world.let_hard_delete_end
