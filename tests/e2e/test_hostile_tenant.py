@@ -14,7 +14,8 @@ import yaml
 
 from kube.client import Kube
 from kube.resources import MUTATING_WEBHOOKS, SERVICE_INSTANCES, VALIDATING_WEBHOOKS, Resource
-from localcluster.environment import CHART, Environment, Manager
+from localcluster.controlplane import CHECKOUT
+from localcluster.environment import Environment, Manager
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import DeletionMode
 from models.names import OPERAND_FINALIZER
@@ -227,7 +228,7 @@ def resume(scene: Scene) -> None:
 
 def within_the_limits_of_the_chart(scene: Scene, what: str) -> None:
     """The most memory that worker and trigger ever held, against the limits in the chart's values."""
-    values = yaml.safe_load((Path(CHART) / "values.yaml").read_text())
+    values = yaml.safe_load((CHECKOUT / "chart" / "btp-manager" / "values.yaml").read_text())
     for manager in scene.environment.workers + scene.environment.triggers:
         limit = int(values[manager.module]["resources"]["limits"]["memory"].removesuffix("Mi"))
         peak = most_memory(manager)

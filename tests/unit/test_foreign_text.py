@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from activities.soft_delete import _abandoned, _parameter_secrets
 from btpctl import show
 from btpctl.doctor import Check
-from btpctl.standing import Standing
+from btpctl.overview import Overview
 from kube.answers import Object
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
@@ -24,7 +24,8 @@ from models.conditions import MAX_MESSAGE, Reason, status_after
 from models.names import OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.text import code, plain
-from operand.abandoned_report import KEY, AbandonedReport
+from operand.abandoned_report import AbandonedReport
+from operand.report_parts import KEY
 from operand.service_objects import ServiceObject, named
 from runtime.logs import _harmless
 
@@ -135,10 +136,10 @@ async def test_what_is_reported_of_an_abandoned_object_is_small_and_shown_as_tex
 
 @given(TEXT, TEXT, TEXT)
 def test_the_command_line_shows_whatever_is_said_as_text(one: str, two: str, three: str) -> None:
-    standing = Standing(one, two, three, one, 1, True, one, two, three, one)
+    overview = Overview(one, two, three, one, 1, True, one, two, three, one)
     entry = dict.fromkeys(("kind", "namespace", "name", "sap_id", "broker_message"), one)
     for shown in (
-        show.standings([standing]),
+        show.standings([overview]),
         show.checks([Check("check", False, two)]),
         show.abandoned([entry]),
         show.text(f"asked again; {three}"),
