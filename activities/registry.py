@@ -15,15 +15,26 @@ from activities.soft_delete import SoftDeleteActivities
 from activities.status import StatusActivities
 from activities.teardown import TeardownActivities
 from kube.client import Kube
+from models.limits import Bounds
 from operand.rendering import ChartRenderer
 
 
 def all_activities(
-    kube: Kube, renderer: ChartRenderer, task_queue: str, listed: bool, reclaim_any_address: bool = False
+    kube: Kube,
+    renderer: ChartRenderer,
+    task_queue: str,
+    listed: bool,
+    bounds: Bounds | None = None,
+    reclaim_any_address: bool = False,
 ) -> list[Callable[..., Any]]:
-    """Every activity, bound to its clients. `listed`: Temporal's namespace has our search attributes."""
+    """Every activity, bound to its clients.
+
+    Args:
+        listed: whether Temporal's namespace has our search attributes.
+        bounds: what the worker's settings say about deletions; None: inputs are believed.
+    """
     reclaim = ReclaimActivities(kube, reclaim_any_address)
-    responsibility, chart = ResponsibilityActivities(kube), ChartActivities(kube, renderer)
+    responsibility, chart = ResponsibilityActivities(kube, bounds), ChartActivities(kube, renderer)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
         responsibility.assess_operator,

@@ -13,6 +13,7 @@ from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import Reason, ready_condition, status_after
 from models.deprovision import DeletionAssessment, DeletionRecord, ReleaseKind
+from models.limits import Bounds
 from models.mandate import Mandate
 from models.names import FINALIZER
 from models.operators import Operator, OperatorRef, responsible, rivals
@@ -24,8 +25,12 @@ from operand.credentials import read_credentials
 class ResponsibilityActivities:
     """Looks at all BtpOperators of the cluster."""
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, bounds: Bounds | None = None) -> None:
+        """Args:
+        bounds: what the worker's settings say about deletions.
+        """
         self._kube = kube
+        self._bounds = bounds
 
     @activity.defn
     @checked
@@ -110,6 +115,7 @@ class ResponsibilityActivities:
             record=_record(me.status),
             confirmed=me.force_delete,
             refused=ready_condition(me.status).get("reason") == Reason.NOT_CLEANED,
+            bounds=self._bounds,
         )
 
     async def _operators(self) -> list[Operator]:

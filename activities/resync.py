@@ -41,7 +41,8 @@ class ResyncActivities:
         A CR that cannot be nudged does not keep the others from it.
 
         Raises:
-            ApplicationError: some could not be nudged; the next attempt tries all again.
+            ApplicationError: some could not be nudged, or something else runs under their id; the next attempt tries
+                all again.
         """
         # The worker's client of now: it is another one after a certificate was renewed.
         nudger = Nudger(
@@ -61,6 +62,9 @@ class ResyncActivities:
                 continue
             try:
                 await nudger.nudge(operator.ref, operator.deleting)
+                if rival := await nudger.rival(operator.ref):
+                    failed[str(operator.ref)] = rival
+                    continue
                 nudged += 1
             except RPCError as error:
                 failed[str(operator.ref)] = plain(error.message)

@@ -23,6 +23,7 @@ from models.conditions import Reason
 from models.deprovision import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
 from models.mandate import Purpose
 from models.names import OPERAND_FINALIZER
+from models.text import plain
 from operand.abandoned_report import AbandonedReport
 from operand.errors import failure_of
 from operand.mandated import MandatedKube, holding
@@ -36,6 +37,8 @@ LOOK_AGAIN: Final = 0.5
 TRIES: Final = 5
 """Patches of one object that changed meanwhile; then the answer counts as a refusal."""
 NAMED: Final = 3
+LONGEST_ID: Final = 100
+"""Characters; Service Manager's ids are UUIDs of 36, but who may write a status may write anything."""
 ABANDONED: Final = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
 
 
@@ -79,6 +82,8 @@ class _LettingGo:
         self._kept: dict[str, str] = {}
         """Why an object could not be let go, by uid."""
         self._tries: dict[str, int] = {}
+        self._asked: set[str] = set()
+        """Namespaces whose collection was asked to go since the list began: its pages show them as they were then."""
 
     async def run(self) -> list[str]:
         """List and let go, until a list shows none that could be let go: some may come meanwhile.
@@ -88,6 +93,7 @@ class _LettingGo:
         with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
             while True:
                 held, before = 0, self._progress.removed
+                self._asked.clear()
                 async for page, _ in self._kube.pages(self._resource):
                     self._progress.got_answer()
                     held += sum(is_held(obj) and obj["metadata"]["uid"] not in self._kept for obj in page)
@@ -108,7 +114,7 @@ class _LettingGo:
         """
         page = [obj for obj in page if obj["metadata"]["uid"] not in self._kept]
         alive = [obj for obj in page if not obj["metadata"].get("deletionTimestamp")]
-        namespaces = sorted({obj["metadata"]["namespace"] for obj in alive})
+        namespaces = sorted({obj["metadata"]["namespace"] for obj in alive} - self._asked)
         held = [obj for obj in page if is_held(obj)]
         await self._report.add([(obj["metadata"]["uid"], _abandoned(self._resource, obj)) for obj in held])
         await self._side_by_side(self._ask(name, alive) for name in namespaces)
@@ -133,6 +139,7 @@ class _LettingGo:
         """Ask for the deletion of a namespace's objects; where one of them stops the collection, of each by itself."""
         try:
             await self._held.delete_collection(self._resource, namespace)
+            self._asked.add(namespace)
             return
         except NotFound:
             return
@@ -219,7 +226,7 @@ def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
         kind=resource.kind,
         namespace=meta["namespace"],
         name=meta["name"],
-        sap_id=str(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "")[:100],
+        sap_id=plain(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "", LONGEST_ID),
         broker_message=last_message(obj),
         kept_by=kept_by(obj),
         protected=is_protected(obj),

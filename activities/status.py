@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 from temporalio import activity
@@ -14,7 +15,10 @@ from kube.resources import BTP_OPERATORS, EVENTS
 from models.conditions import MEANING, State, ready_condition, status_after
 from models.names import API_GROUP, API_VERSION, FIELD_MANAGER, KIND
 from models.status import StatusInput, WarningInput
+from models.text import plain
 
+LONGEST_EVENT: Final = 1000
+"""Characters of an Event's message; the API server takes 1024."""
 log = structlog.get_logger(__name__)
 
 
@@ -90,7 +94,7 @@ class StatusActivities:
                 "uid": meta["uid"],
             },
             "reason": reason,
-            "message": message[:1024],
+            "message": plain(message, LONGEST_EVENT),
             "type": "Warning" if state in (State.ERROR, State.WARNING) else "Normal",
             "count": 1,
             "firstTimestamp": now,

@@ -20,6 +20,7 @@ from btpctl.overview import find, overviews
 from btpctl.reclaim import reclaim
 from kube.errors import KubeError, NotFound
 from kube.resources import BTP_OPERATORS
+from models.text import plain
 from operand.report_parts import stored_parts, text_of
 from runtime.process import leave
 from runtime.settings import SettingsError, WorkerSettings, read_settings
@@ -66,7 +67,7 @@ def status(
 def retry(name: Name) -> None:
     """Ask again, at once, for everything that a hard delete still waits for. The budget stays what it is."""
     left = asyncio.run(_update(name, "retry_now"))
-    console.print(f"asked again; {left}")
+    console.print(show.text(f"asked again; {left}"))
 
 
 @app.command("soft-delete")
@@ -79,7 +80,7 @@ def soft_delete(
     if not now:
         raise CommandError(f"what is left of {name} may live on in SAP BTP; say --now if that is what you want")
     left = asyncio.run(_update(name, "skip_to_soft_delete", by or getpass.getuser()))
-    console.print(f"soft delete begins; {left}")
+    console.print(show.text(f"soft delete begins; {left}"))
 
 
 @app.command()
@@ -97,7 +98,7 @@ def in_use() -> None:
     """Name every BtpOperator that keeps the manager from being uninstalled. Ends with 1 if there is one."""
     names = asyncio.run(_operators())
     for name in names:
-        console.print(f"BtpOperator {name} exists: delete it and wait until it is gone", markup=False)
+        console.print(show.text(f"BtpOperator {name} exists: delete it and wait until it is gone"))
     if names:
         console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
         raise typer.Exit(1)
@@ -109,7 +110,9 @@ def doctor(output: Output = "table") -> None:
     """Check what worker and trigger need: cluster, rights, chart, Temporal. Ends with 1 if one is not."""
     checks = asyncio.run(examine(read_settings(WorkerSettings)))
     if output == "json":
-        _print([{"check": check.name, "ok": check.ok, "detail": check.detail} for check in checks])
+        _print(
+            [{"check": check.name, "ok": check.ok, "warns": check.warns, "detail": check.detail} for check in checks]
+        )
     else:
         console.print(show.checks(checks))
     if not all(check.ok for check in checks):
@@ -167,7 +170,7 @@ def main() -> int:
     except SystemExit as end:  # its way to say how it went, also on a wrong option
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     except (CommandError, SettingsError, KubeError) as error:
-        sys.stderr.write(f"btpctl: {error}\n")
+        sys.stderr.write(f"btpctl: {plain(error, show.LONGEST)}\n")
         return 2
     return 0
 

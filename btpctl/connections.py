@@ -71,7 +71,7 @@ async def temporal(settings: Settings) -> Client:
         raise CommandError(str(error)) from error
     try:
         async with asyncio.timeout(PATIENCE):
-            return await Client.connect(**config, data_converter=data_converter(settings))
+            return await Client.connect(**config, data_converter=data_converter(settings, config.get("namespace")))
     except (RuntimeError, RPCError, TimeoutError) as error:
         why = str(error)[:200] or "no answer"
         raise CommandError(

@@ -10,11 +10,12 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleActionStartWorkflow
 from temporalio.service import RPCError
 
 from btpctl.connections import CommandError, cluster, temporal
 from dispatch.names import schedule_id
+from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from kube.answers import Object
 from kube.client import Kube
@@ -30,7 +31,9 @@ from kube.resources import (
     chart_kind,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.operators import Operator, OperatorRef
+from models.text import plain, some
 from operand.credentials import Credentials
 from operand.rendering import ChartRenderer, RenderError
 from runtime.identity import identity_of
@@ -51,6 +54,8 @@ class Check:
     name: str
     ok: bool
     detail: str
+    warns: bool = False
+    """It works, and somebody should know what it means."""
 
 
 async def examine(settings: WorkerSettings) -> list[Check]:
@@ -177,11 +182,23 @@ async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
         )
         return [
             Check("Temporal", True, f"{client.service_client.config.target_host}, namespace {client.namespace}"),
+            _identity(client),
             Check("search attributes", not missing, attributes),
             *await _queue_checks(client, settings),
         ]
     except (CommandError, RPCError) as error:
         return [Check("Temporal", False, str(error))]
+
+
+def _identity(client: Client) -> Check:
+    """Whoever may write to the Temporal namespace can have every service object deleted."""
+    config = client.service_client.config
+    certificate = getattr(config.tls, "client_cert", None)
+    if config.tls and (config.api_key or certificate):
+        return Check("identity", True, "by client certificate" if certificate else "by API key")
+    lacks = "an API key or a client certificate" if config.tls else "TLS"
+    means = "whoever reaches it can have every service instance deleted; see docs/security.md"
+    return Check("identity", True, f"Temporal is reached without {lacks}: {means}", warns=True)
 
 
 async def _queue_checks(client: Client, settings: WorkerSettings) -> list[Check]:
@@ -190,11 +207,23 @@ async def _queue_checks(client: Client, settings: WorkerSettings) -> list[Check]
         kube = await cluster()
         try:
             here = await identity_of(kube, settings)
+            refs = [Operator.from_object(obj).ref for obj in (await kube.list(BTP_OPERATORS, metadata_only=True)).items]
         finally:
             await kube.close()
     except (CommandError, KubeError) as error:
         return [Check("workers", False, f"the task queue is not known without the cluster: {error}")]
-    return [await _pollers(client, here.task_queue), await _schedule(client, here.task_queue)]
+    nudger = Nudger(client, here.task_queue, here.cluster, settings.limits(), settings.operand_teardown)
+    return [
+        await _pollers(client, here.task_queue),
+        await _schedule(client, here.task_queue),
+        await _workflows(nudger, refs),
+    ]
+
+
+async def _workflows(nudger: Nudger, refs: list[OperatorRef]) -> Check:
+    """Whether somebody else holds the id of a CR."""
+    rivals = [rival for ref in refs if (rival := await nudger.rival(ref))]
+    return Check("workflows", not rivals, "; ".join(some(rivals, longest=300)) or "nobody else runs under a CR's id")
 
 
 async def _pollers(client: Client, task_queue: str) -> Check:
@@ -205,9 +234,11 @@ async def _pollers(client: Client, task_queue: str) -> Check:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
     )
-    workers = len({poller.identity for poller in answer.pollers})
-    detail = f"{workers} on task queue {task_queue}" if workers else f"none on task queue {task_queue}; start one"
-    return Check("workers", workers > 0, detail)
+    names = sorted({plain(poller.identity, 100) for poller in answer.pollers})
+    if not names:
+        return Check("workers", False, f"none on task queue {task_queue}; start one")
+    # Whoever polls gets the work. Which of them are yours, only you know.
+    return Check("workers", True, f"{len(names)} on task queue {task_queue}: {', '.join(some(names, most=10))}")
 
 
 async def _schedule(client: Client, task_queue: str) -> Check:
@@ -220,7 +251,12 @@ async def _schedule(client: Client, task_queue: str) -> Check:
         return Check(
             "resync", False, f"schedule {identity} is paused: {found.schedule.state.note or 'no reason given'}"
         )
-    return Check("resync", True, f"schedule {identity}, every {found.schedule.spec.intervals[0].every}")
+    action, intervals = found.schedule.action, found.schedule.spec.intervals
+    starts = (action.workflow, action.task_queue) if isinstance(action, ScheduleActionStartWorkflow) else ()
+    if starts != (RESYNC_WORKFLOW, task_queue) or not intervals:
+        why = "was changed and starts no resync of this cluster; a worker puts it right when it starts"
+        return Check("resync", False, f"schedule {identity} {why}")
+    return Check("resync", True, f"schedule {identity}, every {intervals[0].every}")
 
 
 def _priority_class(obj: Object) -> str:

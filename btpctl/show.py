@@ -1,16 +1,19 @@
-"""Tables for people."""
+"""Tables for people. What others wrote is shown as text: no colors, no links, no orders to the terminal."""
 
 from datetime import timedelta
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from btpctl.doctor import Check
 from btpctl.overview import Overview
 from models.durations import show_duration
+from models.text import plain
 
 COLOURS = {"Ready": "green", "Error": "red", "Warning": "yellow", "Deleting": "magenta"}
+LONGEST = 4_000
+"""Characters of a message: as many as a condition has."""
 
 
 def standings(found: list[Overview]) -> Table | str:
@@ -22,10 +25,9 @@ def standings(found: list[Overview]) -> Table | str:
     for name in ("BtpOperator", "State", "Reason", "Message", *running):
         table.add_column(name, no_wrap=name in ("BtpOperator", "State", "Reason"))
     for each in found:
-        colour = COLOURS.get(each.state, "default")
-        row = [escape(each.name), f"[{colour}]{each.state or '-'}[/]", each.reason or "-", escape(each.message)]
         failure = f"{each.last_failure} (attempt {each.attempt})" if each.last_failure else each.waits_for
-        work = [each.workflow or "-", escape(failure) if each.workflow else "-", _seconds(each.budget_left_seconds)]
+        row = [text(each.name), text(each.state, COLOURS.get(each.state, "")), text(each.reason), text(each.message)]
+        work = [text(each.workflow), text(failure if each.workflow else ""), text(_seconds(each.budget_left_seconds))]
         table.add_row(*row, *(work if running else []))
     return table
 
@@ -37,7 +39,7 @@ def abandoned(entries: list[dict[str, Any]]) -> Table | str:
     table = Table("Kind", "Namespace", "Name", "Id in SAP BTP", "The broker's last message", box=None)
     for entry in entries:
         fields = ("kind", "namespace", "name", "sap_id", "broker_message")
-        table.add_row(*(escape(str(entry.get(field) or "-")) for field in fields))
+        table.add_row(*(text(entry.get(field)) for field in fields))
     return table
 
 
@@ -45,8 +47,14 @@ def checks(found: list[Check]) -> Table:
     """One row for each check."""
     table = Table("", "Check", "", box=None)
     for check in found:
-        table.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, escape(check.detail))
+        verdict = "[red]no[/]" if not check.ok else "[yellow]!![/]" if check.warns else "[green]ok[/]"
+        table.add_row(verdict, check.name, text(check.detail))
     return table
+
+
+def text(value: object, style: str = "") -> Text:
+    """What somebody wrote; a dash if it is nothing."""
+    return Text(plain(value or "", LONGEST) or "-", style)
 
 
 def _seconds(left: int | None) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributePair, TypedSearchAttributes, WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -15,6 +15,7 @@ from models.mandate import Mandate
 from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
+from models.text import plain
 
 TASK_TIMEOUT: Final = timedelta(seconds=5)
 """A worker that died with a workflow task in its hands is noticed after this."""
@@ -53,6 +54,24 @@ class Nudger:
             search_attributes=_attributes(ref) if self.listed else None,
             static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
         )
+
+    async def rival(self, ref: OperatorRef) -> str:
+        """What runs under the CR's id in place of its workflow, in words: signals to it reach nobody. Usually nothing.
+
+        Whoever may start workflows can take an id, and with it the lock of a CR.
+        """
+        identity = workflow_id(Mandate(cluster=self.cluster, ref=ref), self.task_queue)
+        try:
+            found = await self.client.get_workflow_handle(identity).describe()
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return ""
+        ours = found.workflow_type in (PROVISION_WORKFLOW, DEPROVISION_WORKFLOW) and found.task_queue == self.task_queue
+        if ours or found.status is not WorkflowExecutionStatus.RUNNING:
+            return ""
+        kind, queue = plain(found.workflow_type, 60), plain(found.task_queue, 60)
+        return f"workflow {identity} is a {kind!r} on task queue {queue!r}, and keeps the CR's own from running; end it"
 
     async def report_gone(self, ref: OperatorRef) -> None:
         """Have the run of a CR that is gone look again, if one is open: it ends then. None is started."""

@@ -1,19 +1,26 @@
 """The Kubernetes API on raw JSON: one method for each thing that this manager asks of it."""
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import aiohttp
 
 from kube.answers import Object, Objects, event_of, metadata, objects_of
-from kube.errors import NotFound, Silent, Unavailable
+from kube.errors import NotFound, Silent, TooLong, Unavailable
 from kube.resources import NAMESPACES, Resource
 from kube.transport import Request, Transport
 from models.names import FIELD_MANAGER
 
 PAGE: Final = 500
 """Objects asked for in one page of a list (the size client-go uses)."""
+PAGE_BYTES: Final = 2 * 2**20
+"""Bytes taken of one page: some JSON needs more than twenty times as many once it is decoded."""
+FEWER: Final = 4
+"""A page that has more bytes is asked for again with a fourth of its objects."""
+NOT_NEEDED: Final = 64 * 2**10
+"""Bytes taken of an answer in which nobody is interested: so few are read to keep the connection."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 AS_OURS: Final = {"fieldManager": FIELD_MANAGER}
 Allowed = Callable[[], bool] | None
@@ -123,17 +130,31 @@ class Kube:
         fields: str = "",
         metadata_only: bool = False,
     ) -> AsyncIterator[tuple[Objects, str]]:
-        """The same, page by page with the list's version, so that memory does not grow with the number of objects."""
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        """The same, page by page with the list's version: memory grows neither with their number nor with their size.
+
+        A page is bounded by its bytes. One that has more is asked for again with fewer objects, down to one, which
+        etcd bounds; small ones grow again.
+        """
+        query = {"labelSelector": labels, "fieldSelector": fields}
         path, accept = resource.path(namespace), _accept(metadata_only, "List")
-        request = Request("list", resource, "GET", path, query, accept=accept)
+        limit = PAGE
         while True:
-            body = await self._transport.ask(request)
-            meta = metadata(body)
-            yield objects_of(body, resource), str(meta.get("resourceVersion", ""))
+            page, most = {**query, "limit": str(limit)}, PAGE_BYTES if limit > 1 else None
+            request = Request("list", resource, "GET", path, page, accept=accept, most=most)
+            try:
+                body, size = await self._transport.measured(request)
+            except TooLong:
+                limit = max(limit // FEWER, 1)
+                continue
+            meta, items = metadata(body), objects_of(body, resource)
+            del body  # the page is the reader's, and gone before the next one is asked for
+            yield items, str(meta.get("resourceVersion", ""))
+            items = []
             if not meta.get("continue"):
                 return
-            request = replace(request, query={**query, "continue": meta["continue"]})
+            query["continue"] = meta["continue"]
+            if size < PAGE_BYTES // FEWER:
+                limit = min(limit * 2, PAGE)
 
     async def apply(self, resource: Resource, obj: Object, *, allowed: Allowed = None) -> Object:
         """Server-side apply under our field manager, taking over fields that others set (KEP-555).
@@ -194,11 +215,11 @@ class Kube:
         *,
         allowed: Allowed = None,
     ) -> Object:
-        """JSON patch (RFC 6902); Refused with status 422 if a `test` operation does not hold."""
+        """JSON patch (RFC 6902); Refused with status 422 if a `test` operation does not hold. Returns the metadata."""
         path, how = resource.path(namespace, name), "application/json-patch+json"
-        body = [*operations]
+        accept, body = _accept(True), [*operations]
         return await self._transport.ask(
-            Request("patch", resource, "PATCH", path, AS_OURS, body, content_type=how, allowed=allowed)
+            Request("patch", resource, "PATCH", path, AS_OURS, body, accept, how, allowed=allowed)
         )
 
     async def delete(
@@ -217,9 +238,10 @@ class Kube:
         """
         seen = {key: value for key, value in (("uid", uid), ("resourceVersion", version)) if value}
         options = {"preconditions": seen} if seen else {}
-        path = resource.path(namespace, name)
         try:
-            await self._transport.ask(Request("delete", resource, "DELETE", path, body=options, allowed=allowed))
+            path, accept = resource.path(namespace, name), _accept(True)  # the answer is the object as it was
+            request = Request("delete", resource, "DELETE", path, body=options, accept=accept, allowed=allowed)
+            await self._transport.ask(request)
         except NotFound:
             return False
         return True
@@ -227,11 +249,17 @@ class Kube:
     async def delete_collection(
         self, resource: Resource, namespace: str | None, *, labels: str = "", allowed: Allowed = None
     ) -> None:
-        """Ask for the deletion of every object there. It may be cut off part-way: repeat until none is left."""
+        """Ask for the deletion of every object there. It may be cut off part-way: repeat until none is left.
+
+        The answer is a list of all of them, whole: it comes when all were asked for, and is not read.
+        """
         path, query = resource.path(namespace), {"labelSelector": labels}
         seconds = 70  # the server's own limit is 60 s
-        request = Request("deletecollection", resource, "DELETE", path, query, {}, seconds=seconds, allowed=allowed)
-        await self._transport.ask(request)
+        request = Request(
+            "deletecollection", resource, "DELETE", path, query, {}, seconds=seconds, allowed=allowed, most=NOT_NEEDED
+        )
+        with contextlib.suppress(TooLong):
+            await self._transport.ask(request)
 
     async def watch(
         self,

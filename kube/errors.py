@@ -45,6 +45,10 @@ class Stale(KubeError):
     """Not sent: the look that the request rests on is too old. Look again, then ask again."""
 
 
+class TooLong(KubeError):
+    """The answer has more bytes than the request takes. It was not read to its end; ask for less at once."""
+
+
 class Silent(Unavailable):
     """A watch on which nothing was said for longer than bookmarks take: the connection may be dead."""
 

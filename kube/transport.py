@@ -20,7 +20,7 @@ from prometheus_client import Counter
 from kube.answers import Object, decoded, is_object
 from kube.backoff import jittered
 from kube.credentials import Access, access_from_environment
-from kube.errors import Conflict, KubeError, Refused, Stale, Unavailable, error_from
+from kube.errors import Conflict, KubeError, Refused, Stale, TooLong, Unavailable, error_from
 from kube.fence import ALLOWED, NotSent
 from kube.resources import Resource
 
@@ -69,6 +69,8 @@ class Request:
     """How long it may take in all."""
     silence: float | None = None
     """How long nothing may be heard, in seconds."""
+    most: int | None = None
+    """Bytes of the answer that are taken; None for all."""
     allowed: Callable[[], bool] | None = None
     """Asked right before it is sent, each time: whether what it rests on still holds."""
 
@@ -121,6 +123,11 @@ class Transport:
         Raises:
             KubeError: see kube.errors.
         """
+        answer, _ = await self.measured(request)
+        return answer
+
+    async def measured(self, request: Request) -> tuple[Object, int]:
+        """The same, with the number of bytes that it took."""
         for pause in PAUSES if request.verb in TRIED_AGAIN else ():
             try:
                 return await self._answer(request)
@@ -139,24 +146,25 @@ class Transport:
         with contextlib.suppress(Refused):
             await self._body(Request("probe", READYZ, "GET", "/readyz", accept="*/*"))
 
-    async def _answer(self, request: Request) -> Object:
-        answer = decoded(await self._body(request))
+    async def _answer(self, request: Request) -> tuple[Object, int]:
+        body = await self._body(request)
+        answer = decoded(body)
         if not isinstance(answer, dict) or (request.verb in ANSWERED_BY_OBJECT and not is_object(answer)):
             what = f"{request.verb} {request.resource.plural}"
             raise Unavailable(f"{what}: the answer is not an object of the API", status=200)
-        return answer
+        return answer, len(body)
 
     async def _body(self, request: Request) -> bytes:
         """What is answered; asked once more where other credentials than those that were refused are to be had."""
         session = self._session
         try:
             async with self.send(request) as response:
-                return await response.read()
+                return await _taken(response, request)
         except Unavailable as error:
             if error.status != 401 or not await self._renewed_after(session):
                 raise
         async with self.send(request) as response:
-            return await response.read()
+            return await _taken(response, request)
 
     async def _renewed_after(self, refused: _Session) -> bool:
         """Whether there are other credentials than those that were refused; asked for anew, not too often."""
@@ -204,6 +212,10 @@ class Transport:
         session = await self._current()
         api = session.access.api
         headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": api.user_agent}
+        if request.most is not None:
+            headers["Accept-Encoding"] = (
+                "identity"  # what is counted is what arrives: a kilobyte can unpack to a megabyte
+            )
         url = session.access.host + request.path
         if query := {key: value for key, value in (request.query or {}).items() if value}:
             url += "?" + urlencode(query)
@@ -238,3 +250,15 @@ class Transport:
                 SECONDS.labels(request.verb).inc(time.perf_counter() - began)
             session.requests -= 1
             await session.close_if_idle()
+
+
+async def _taken(response: aiohttp.ClientResponse, request: Request) -> bytes:
+    """The body. Raises TooLong: there is more of it than the request takes."""
+    if request.most is None:
+        return await response.read()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > request.most:
+            raise TooLong(f"{request.doing}: the answer has more than {request.most} bytes", status=response.status)
+    return bytes(body)

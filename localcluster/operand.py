@@ -44,6 +44,8 @@ LONGEST_PAUSE: Final = 3600.0 * 3
 """The operand's RETRY_MAX_DELAY."""
 POLL_EVERY: Final = 1.0
 """Seconds between looks at a deletion that Service Manager does later. The operand's POLL_INTERVAL is 10 s."""
+LARGEST_REVIEW: Final = 8 * 2**20
+"""Bytes: a review carries an object twice, and an object may have as many as etcd takes."""
 
 Key = tuple[str, str]
 
@@ -269,7 +271,7 @@ def _path(resource: Resource) -> str:
 async def webhook_server(kube: Kube) -> Any:
     """Serve the webhooks on all addresses with the certificate that the manager made."""
     data = (await kube.get(SECRETS, WEBHOOK_CERT_SECRET, KYMA_NAMESPACE))["data"]
-    app = web.Application()
+    app = web.Application(client_max_size=LARGEST_REVIEW)
     app.router.add_post("/{any:.*}", admit)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
+from models.text import plain
+
 CONDITION_TYPE: Final = "Ready"
 MAX_MESSAGE: Final = 4000
 """Characters kept of a condition's message; metav1.Condition allows 32,768, a person reads far fewer."""
@@ -160,7 +162,7 @@ def status_after(
     (Kubernetes API conventions, "Typical status properties"). An empty message is replaced by the reason's meaning.
     """
     meaning = MEANING[reason]
-    text = (message.strip() or meaning.when)[:MAX_MESSAGE]
+    text = plain(message, MAX_MESSAGE) or meaning.when
     before = ready_condition(current)
     flag = "True" if meaning.ready else "False"
     since = before.get("lastTransitionTime") if before.get("status") == flag else None

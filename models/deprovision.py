@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from models.limits import Bounds
 from models.mandate import Mandated
 from models.names import OPERAND_DEPLOYMENT
 
@@ -42,11 +43,11 @@ class DeletionRecord(BaseModel):
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
-    began: datetime
-    hard_delete_ends: datetime
-    last_attempt_ends: datetime | None = None
+    began: AwareDatetime
+    hard_delete_ends: AwareDatetime
+    last_attempt_ends: AwareDatetime | None = None
     """Set when hard delete was granted its one attempt after a deadline that nobody could use."""
-    soft_delete_began: datetime | None = None
+    soft_delete_began: AwareDatetime | None = None
     because: str = Field("", max_length=4000)
     """Why hard delete ended."""
 
@@ -60,6 +61,8 @@ class DeletionAssessment(BaseModel):
     """The CR's label asks to take service objects along."""
     refused: bool = False
     """The CR says that its deletion was refused: by the Go manager, or by an earlier run."""
+    bounds: Bounds | None = None
+    """What the worker's settings say, which the workflow's input may not undercut; None of a worker before these."""
 
 
 class ConfirmationInput(Mandated):

@@ -2,8 +2,14 @@
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated, Final
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+
+SHORTEST: Final = timedelta(seconds=1)
+LONGEST: Final = timedelta(days=30)
+"""What a limit may be, in settings and in inputs alike."""
+Limit = Annotated[timedelta, Field(ge=SHORTEST, le=LONGEST)]
 
 
 class OperandTeardown(StrEnum):
@@ -26,13 +32,30 @@ class DeletionPolicy(StrEnum):
 class Limits(BaseModel):
     """How long things may take. Carried in the input, so that a replay sees what the run saw."""
 
-    ready_timeout: timedelta = timedelta(minutes=5)
+    ready_timeout: Limit = timedelta(minutes=5)
     """From the applied chart until everything in it is ready."""
-    hard_delete_timeout: timedelta = timedelta(minutes=20)
+    hard_delete_timeout: Limit = timedelta(minutes=20)
     """For all ServiceBindings and ServiceInstances together, restarts included."""
-    last_attempt: timedelta = timedelta(minutes=2)
+    last_attempt: Limit = timedelta(minutes=2)
     """For hard delete once more, where nobody could work before its deadline."""
-    delete_request_timeout: timedelta = timedelta(minutes=5)
+    delete_request_timeout: Limit = timedelta(minutes=5)
     """For the API server to accept the removal of what the chart installed, and for it to be seen gone."""
-    reclaim_for: timedelta = timedelta(days=7)
+    reclaim_for: Limit = timedelta(days=7)
     """For deleting in SAP BTP, through Service Manager, what a soft delete abandoned."""
+
+
+class Bounds(BaseModel):
+    """What the worker's settings say about a deletion. An input, which anybody may have written, only adds to it."""
+
+    limits: Limits = Limits()
+    operand_teardown: OperandTeardown = OperandTeardown.AUTO
+    deletion: DeletionPolicy = DeletionPolicy.CASCADE
+
+    def bounded(self, asked: Limits) -> Limits:
+        """The limits that hold: those asked for, but none shorter than the worker's."""
+        own = self.limits
+        return Limits(**{name: max(getattr(own, name), getattr(asked, name)) for name in Limits.model_fields})
+
+    def teardown(self, asked: OperandTeardown) -> OperandTeardown:
+        """When the operand goes. It goes first, so that nobody can delete, only where the worker's settings say so."""
+        return self.operand_teardown if asked is OperandTeardown.FIRST else asked

@@ -10,10 +10,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.operators import Operator, OperatorRef, responsible
-
-MAX_UID = 64
-"""Characters of a uid; Kubernetes makes UUIDs of 36."""
+from models.operators import MAX_UID, Operator, OperatorRef, responsible
 
 
 class Mandate(BaseModel):

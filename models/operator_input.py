@@ -1,8 +1,6 @@
 """The input that both workflows of a CR share: one may go on as the other."""
 
-from datetime import datetime
-
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from models.deprovision import Removed
 from models.limits import DeletionPolicy, Limits, OperandTeardown
@@ -13,8 +11,8 @@ from models.provision import Rivalry
 class SoFar(BaseModel):
     """What one run hands to the next when its history has grown long. Deadlines stay where they are."""
 
-    began: datetime | None = None
-    ready_by: datetime | None = None
+    began: AwareDatetime | None = None
+    ready_by: AwareDatetime | None = None
     rivalry: Rivalry = Rivalry()
     removed: Removed = Removed()
     found: Removed = Removed()

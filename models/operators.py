@@ -6,11 +6,14 @@ same answer whatever order they see the CRs in.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.names import FINALIZER, FORCE_DELETE_LABEL
+
+MAX_UID: Final = 64
+"""Characters of a uid; Kubernetes makes UUIDs of 36."""
 
 
 class OperatorRef(BaseModel):
@@ -18,9 +21,9 @@ class OperatorRef(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    namespace: str
-    name: str
-    uid: str
+    namespace: str = Field(max_length=63)
+    name: str = Field(max_length=253)
+    uid: str = Field(max_length=MAX_UID)
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, Field
 
 from models.conditions import Reason
 from models.mandate import Mandated
@@ -36,15 +36,19 @@ class ChartInput(Mandated):
     """For which CR the chart is applied or looked at."""
 
 
+MAX_TEXT: Final = 500
+"""Characters of a name, a path or a manager's name."""
+
+
 class Contest(BaseModel):
     """A field of ours that somebody changed soon after we had applied it."""
 
-    object: str
-    field: str
+    object: str = Field(max_length=MAX_TEXT)
+    field: str = Field(max_length=MAX_TEXT)
     """Empty where the whole object was deleted."""
-    manager: str = ""
+    manager: str = Field("", max_length=MAX_TEXT)
     """The field manager that changed it (metadata.managedFields); empty if nobody can be named."""
-    rounds: int = 1
+    rounds: int = Field(1, ge=1, le=10**9)
     """How often in a row."""
 
     def __str__(self) -> str:
@@ -67,8 +71,8 @@ MOST_CONTESTS: Final = 20
 class Rivalry(BaseModel):
     """The contests of a run, with how often each was fought. Text of others, hence bounded."""
 
-    contests: list[Contest] = []
-    over_at: datetime | None = None
+    contests: list[Contest] = Field(default_factory=list, max_length=MOST_CONTESTS)
+    over_at: AwareDatetime | None = None
     """When it counts as over if nothing is changed back until then."""
 
     def after(self, seen: list[Contest], now: datetime) -> "Rivalry":

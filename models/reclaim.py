@@ -7,8 +7,7 @@ from typing import Final
 
 from pydantic import BaseModel, Field
 
-from models.mandate import MAX_UID
-from models.operators import OperatorRef
+from models.operators import MAX_UID, OperatorRef
 
 MAX_TOLD: Final = 100
 """Objects told by name in a result; the ConfigMap names all that are left, each with the reason."""

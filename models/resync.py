@@ -3,7 +3,7 @@
 from pydantic import BaseModel, Field
 
 from models.limits import DeletionPolicy, Limits, OperandTeardown
-from models.mandate import MAX_UID
+from models.operators import MAX_UID
 
 
 class ResyncInput(BaseModel):

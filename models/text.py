@@ -17,6 +17,15 @@ def plain(text: object, longest: int = LONGEST) -> str:
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
+def code(text: object, longest: int = 4_000) -> str:
+    """The same as a code span of Markdown, in which nothing is a link, an image or a heading.
+
+    A span ends at a backtick, and a backslash does not help there (CommonMark 6.1), so there is none left inside.
+    """
+    inside = plain(text, longest).replace("`", "'")
+    return f"`{inside}`" if inside else ""
+
+
 def some(names: list[str], most: int = 3, longest: int = 100) -> list[str]:
     """The first of many names, each shortened, and how many more there are."""
     shown = [plain(name, longest) for name in names[:most]]

@@ -6,7 +6,8 @@ from typing import Final
 
 from kube.answers import Object
 from kube.drift import applied_at, taken_fields
-from models.provision import Contest
+from models.provision import MAX_TEXT, Contest
+from models.text import plain
 from operand.rendered_vs_live import Item
 
 SOON: Final = timedelta(minutes=2)
@@ -32,6 +33,6 @@ class Rivals:
         if before is None or since is None or since - before > SOON:
             return []
         return [
-            Contest(object=item.name, field=field, manager=manager)
+            Contest(object=item.name, field=plain(field, MAX_TEXT), manager=plain(manager, MAX_TEXT))
             for field, manager in list(taken_fields(item.wanted, item.live))[:MOST_FIELDS]
         ]

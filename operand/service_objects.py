@@ -8,7 +8,7 @@ from typing import Any, Final
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
-from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.resources import LONGEST_NAME, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from models.text import plain, some
 from operand.mandated import MandatedKube
@@ -42,7 +42,7 @@ class ServiceObject:
         return cls(
             uid=meta["uid"],
             deleting=bool(meta.get("deletionTimestamp")),
-            secret=spec.get("secretName") or (meta["name"] if bound else ""),
+            secret=_name(spec.get("secretName")) or (meta["name"] if bound else ""),
             message=last_message(obj) if meta.get("deletionTimestamp") else "",
             kept_by=", ".join(kept_by(obj)) if done else "",
             instance=_instance_of(meta, spec) if bound else None,
@@ -53,7 +53,12 @@ class ServiceObject:
 
 def _instance_of(meta: Mapping[str, Any], spec: Mapping[str, Any]) -> tuple[str, str]:
     """Namespace and name of the instance that a binding binds (ServiceBinding.spec, API v1)."""
-    return str(spec.get("serviceInstanceNamespace") or meta["namespace"]), str(spec["serviceInstanceName"])
+    return _name(spec.get("serviceInstanceNamespace")) or meta["namespace"], _name(spec["serviceInstanceName"])
+
+
+def _name(reference: object) -> str:
+    """What should be the name of an object, as far as it can be one: one character more than that is none."""
+    return str(reference or "")[: LONGEST_NAME + 1]
 
 
 def is_held(obj: Mapping[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +11,6 @@ import structlog
 from cryptography import x509
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import Runtime
@@ -21,6 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode, TLSConfig
 from kube.backoff import pause_after
 from runtime.codec import EncryptionCodec
 from runtime.contacts import Contact, RefusedError
+from runtime.payloads import StrictPayloadConverter
 from runtime.search_attributes import have_search_attributes
 from runtime.settings import Settings, SettingsError
 
@@ -136,7 +135,8 @@ class Temporal:
         return config
 
     async def _connect(self, config: dict[str, Any]) -> Client:
-        return await Client.connect(**config, runtime=self._runtime, data_converter=data_converter(self._settings))
+        converter = data_converter(self._settings, config.get("namespace"))
+        return await Client.connect(**config, runtime=self._runtime, data_converter=converter)
 
 
 def client_config(settings: Settings) -> dict[str, Any]:
@@ -165,10 +165,11 @@ def _key_in(file: Path) -> str:
     return key
 
 
-def data_converter(settings: Settings) -> DataConverter:
-    """The converter of inputs and results; with a key it encrypts them."""
-    key = settings.payload_key.get_secret_value()
-    return replace(pydantic_data_converter, payload_codec=EncryptionCodec(key) if key else None)
+def data_converter(settings: Settings, namespace: str | None = None) -> DataConverter:
+    """The converter of inputs and results; with a key it encrypts them, and believes only what the key signed."""
+    keys = settings.payload_key.get_secret_value()
+    codec = EncryptionCodec(keys, namespace or "default", settings.payload_strict) if keys else None
+    return DataConverter(payload_converter_class=StrictPayloadConverter, payload_codec=codec)
 
 
 def _refusal(error: Exception) -> str:

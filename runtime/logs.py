@@ -8,6 +8,8 @@ from typing import Any
 import structlog
 from temporalio import activity, workflow
 
+from models.text import plain
+
 
 def configure(log_format: str, log_level: str) -> None:
     """Send structlog and the standard library's loggers the same way, to stderr."""
@@ -27,7 +29,7 @@ def configure(log_format: str, log_level: str) -> None:
     last: list[structlog.typing.Processor] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        else [_harmless, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -40,6 +42,11 @@ def configure(log_format: str, log_level: str) -> None:
     # A failed attempt is progress here and is shown where it belongs, on the CR and in the workflow. The SDK would add
     # a traceback for each.
     logging.getLogger("temporalio.activity").setLevel(logging.ERROR)
+
+
+def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """No text of others gives orders to a terminal. JSON needs none of this: it escapes whatever is not ASCII."""
+    return {key: plain(value, 4_000) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _add_workflow(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

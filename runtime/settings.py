@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
-from models.limits import DeletionPolicy, Limits, OperandTeardown
+from models.limits import LONGEST, SHORTEST, Bounds, DeletionPolicy, Limits, OperandTeardown
 from runtime.codec import EncryptionCodec
 
 CHECKOUT = Path(__file__).parent.parent
@@ -24,8 +24,10 @@ def _duration(value: object) -> object:
     if not isinstance(value, str):
         return value
     duration = parse_duration(value)
-    if duration < timedelta(seconds=1):
+    if duration < SHORTEST:
         raise ValueError(f"{value!r} is shorter than a second")
+    if duration > LONGEST:
+        raise ValueError(f"{value!r} is longer than {LONGEST.days} days")
     return duration
 
 
@@ -38,7 +40,7 @@ def _address(value: object) -> object:
 
 def _payload_key(value: SecretStr) -> SecretStr:
     if value.get_secret_value():
-        EncryptionCodec(value.get_secret_value())
+        EncryptionCodec(value.get_secret_value(), namespace="")
     return value
 
 
@@ -99,7 +101,12 @@ class Settings(BaseSettings):
         description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
     )
     payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
-        SecretStr(""), description="32 bytes in base64, to encrypt what Temporal stores; empty turns it off."
+        SecretStr(""),
+        description="32 bytes in base64, to encrypt and sign what Temporal stores; empty turns it off. Of several, "
+        "separated by commas, the first writes and each reads.",
+    )
+    payload_strict: bool = Field(
+        True, description="With a payload key: refuse what is not encrypted. `false` only while a key is introduced."
     )
     temporal_api_key_file: str = Field(
         "", description="A file with the API key for Temporal, in place of `TEMPORAL_API_KEY`; read when it changes."
@@ -131,6 +138,10 @@ class Settings(BaseSettings):
             delete_request_timeout=self.delete_request_timeout,
             reclaim_for=self.reclaim_for,
         )
+
+    def bounds(self) -> Bounds:
+        """What of this the input of a deletion may not undercut."""
+        return Bounds(limits=self.limits(), operand_teardown=self.operand_teardown, deletion=self.deletion)
 
 
 class WorkerSettings(Settings):

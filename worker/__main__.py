@@ -10,6 +10,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.registry import all_activities
 from kube.client import Kube
+from models.limits import Bounds
 from operand.rendering import ChartRenderer
 from runtime.connect import Temporal
 from runtime.contacts import Contact, api_server, said
@@ -58,7 +59,13 @@ async def main(settings: WorkerSettings) -> None:
             here = await wait_for_identity(kube, settings)
             await temporal.connect(partial(ensure_resync, settings, here))
             async with build_worker(
-                temporal.client, kube, renderer, here.task_queue, temporal.listed, settings.reclaim_any_address
+                temporal.client,
+                kube,
+                renderer,
+                here.task_queue,
+                temporal.listed,
+                settings.bounds(),
+                settings.reclaim_any_address,
             ) as worker:
                 temporal.tell(partial(setattr, worker, "client"))
                 serving.set()
@@ -74,6 +81,7 @@ def build_worker(
     renderer: ChartRenderer,
     task_queue: str,
     listed: bool = True,
+    bounds: Bounds | None = None,
     reclaim_any_address: bool = False,
 ) -> Worker:
     """The Temporal worker with everything in it."""
@@ -81,7 +89,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed, reclaim_any_address),
+        activities=all_activities(kube, renderer, task_queue, listed, bounds, reclaim_any_address),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),

@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport, WarningInput
+    from models.text import code, plain
     from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
@@ -103,7 +104,7 @@ class DeprovisionWorkflow:
     @workflow.update
     def skip_to_soft_delete(self, requested_by: str) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
-        self._hard.skip(requested_by.strip())
+        self._hard.skip(plain(requested_by))
         return self._progress.message
 
     @retry_now.validator
@@ -115,7 +116,7 @@ class DeprovisionWorkflow:
     def _can_skip(self, requested_by: str) -> None:
         if not self._hard.is_running:
             raise ValueError("nothing to skip: hard delete is not running")
-        if not requested_by.strip():
+        if not plain(requested_by):
             raise ValueError("say who asks: the report names them")
         if len(requested_by) > 200:
             raise ValueError("a name of 200 characters at most, please")
@@ -143,6 +144,9 @@ class DeprovisionWorkflow:
             asked = await self._wait_until_confirmed(asked)
         if asked.kind is ReleaseKind.DEPROVISION:
             self._record = asked.record
+            if asked.bounds:
+                self._limits, teardown = asked.bounds.bounded(self._limits), asked.bounds.teardown(teardown)
+                self._hard.keep_to(self._limits)
             await self._remove_all(teardown)
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
@@ -152,7 +156,8 @@ class DeprovisionWorkflow:
         """A deletion that was refused once stays refused, whatever the policy; one that began is not stopped."""
         if asked.kind is not ReleaseKind.DEPROVISION or asked.record or asked.confirmed:
             return False
-        return asked.refused or self._policy is DeletionPolicy.CONFIRM
+        policies = [self._policy, *([asked.bounds.deletion] if asked.bounds else [])]
+        return asked.refused or DeletionPolicy.CONFIRM in policies
 
     async def _wait_until_confirmed(self, asked: DeletionAssessment) -> DeletionAssessment:
         """Until no service object is left, or a label asks to take them along. The operand stays, and works."""
@@ -348,5 +353,5 @@ class DeprovisionWorkflow:
         self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends)
         until = f"\n\nSoft delete follows at the latest at {ends:%H:%M:%S} UTC." if ends else ""
         ref = self._mandate.ref
-        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {message}{until}")
+        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {code(message)}{until}")
         await set_status(self._mandate, Finding(reason=reason, message=message), self._record)

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.hard_delete import HardDeleteActivities
     from models.deprovision import DeletionRecord, HardDeleted, HardDeleteInput, Remaining, Removed
     from models.durations import show_duration
+    from models.limits import Limits
     from models.operator_input import OperatorInput
     from models.provision import ChartInput
     from workflows.calls import history_is_long, long, stop
@@ -81,6 +82,10 @@ class HardDelete:
     @property
     def is_running(self) -> bool:
         return self._running
+
+    def keep_to(self, limits: Limits) -> None:
+        """These limits hold: what the input asked for, within what the worker's settings allow."""
+        self._limits = limits
 
     def try_again(self) -> None:
         """Begin anew at once: somebody asked for it, or something may have changed."""

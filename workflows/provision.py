@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
     from models.operator_input import OperatorInput, SoFar
     from models.provision import (
+        QUIET,
         Applied,
         Assessment,
         ChartInput,
@@ -32,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from models.status import Finding, ProgressReport
+    from models.text import code
     from workflows.calls import count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
@@ -103,7 +105,7 @@ class ProvisionWorkflow:
             return False
         was_named = bool(self._rivalry.named)
         with contextlib.suppress(TimeoutError):
-            left = max(self._rivalry.over_at - workflow.now(), timedelta(0))
+            left = min(max(self._rivalry.over_at - workflow.now(), timedelta(0)), QUIET)
             await workflow.wait_condition(lambda: self._dirty or self._deleting, timeout=left)
             return True
         self._note([])
@@ -187,7 +189,9 @@ class ProvisionWorkflow:
         if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
             await self._say(Reason.INITIALIZED, "applying the operand's chart")
         if self._rivalry.pause:
-            self._show(f"Waiting {show_duration(self._rivalry.pause)} before the next write. {self._rivalry.named}")
+            self._show(
+                f"Waiting {show_duration(self._rivalry.pause)} before the next write. {code(self._rivalry.named)}"
+            )
             await workflow.sleep(self._rivalry.pause)
         deadline = workflow.now() + self._limits.ready_timeout
         try:
@@ -221,7 +225,7 @@ class ProvisionWorkflow:
 
     async def _wait_ready(self, deadline: datetime) -> bool:
         """Wait until all is ready; False if something changed meanwhile and has to be looked at first."""
-        left = max(deadline - workflow.now(), timedelta(seconds=1))
+        left = min(max(deadline - workflow.now(), timedelta(seconds=1)), self._limits.ready_timeout)
         self._show(f"Waiting until everything is ready, at most {show_duration(left)} more")
         waiting = workflow.start_activity_method(
             ReadinessActivities.wait_until_ready,
@@ -262,7 +266,7 @@ class ProvisionWorkflow:
 
     async def _say(self, reason: Reason, message: str) -> None:
         self._progress = ProgressReport(reason=reason, message=message)
-        self._show(f"**{reason.value}**: {message}")
+        self._show(f"**{reason.value}**: {code(message)}")
         await set_status(self._mandate, Finding(reason=reason, message=message))
 
     def _show(self, markdown: str) -> None:

@@ -2,16 +2,21 @@
 
 from typing import Any, cast
 
+import pytest
 from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from activities.responsibility import ResponsibilityActivities
 from activities.resync import ResyncActivities
 from activities.status import StatusActivities
+from dispatch.names import workflow_id
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS
 from localcluster.client import Person
-from models.names import KYMA_NAMESPACE
+from models.mandate import Mandate
+from models.names import KYMA_NAMESPACE, PROVISION_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.resync import ResyncInput
 from models.status import StatusInput
@@ -26,6 +31,12 @@ class Recorder:
 
     async def start_workflow(self, _: str, input: Any, **__: Any) -> None:
         self.nudged.append(input.ref.name)
+
+    def get_workflow_handle(self, _: str) -> "Recorder":
+        return self
+
+    async def describe(self) -> None:
+        raise RPCError("what was nudged has ended", RPCStatusCode.NOT_FOUND, b"")
 
 
 async def resync(kube: Kube) -> list[str]:
@@ -63,3 +74,24 @@ async def test_a_resync_leaves_spares_alone_that_say_which_cr_is_responsible(kub
     await kube.merge(BTP_OPERATORS, "c", KYMA_NAMESPACE, ours)
     assert await resync(kube) == ["b", "c"]  # it holds what is not its own
     await kube.merge(BTP_OPERATORS, "c", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
+
+
+async def test_a_resync_says_what_runs_under_the_id_of_a_cr_in_its_place(
+    kube: Kube, person: Person, temporal: Client, task_queue: str
+) -> None:
+    ref = Operator.from_object(person.create_operator("squatted")).ref
+    cluster = await kube.cluster_uid()
+    identity = workflow_id(Mandate(cluster=cluster, ref=ref), task_queue)
+    activities = ResyncActivities(kube, task_queue, listed=True)
+
+    async def look_at_all() -> int:
+        environment = ActivityEnvironment(client=temporal)
+        return (await environment.run(activities.nudge_operators, ResyncInput(cluster=cluster))).nudged
+
+    for kind, queue in (("Anything", task_queue), (PROVISION_WORKFLOW, "a-queue-of-mine")):
+        squatter = await temporal.start_workflow(kind, id=identity, task_queue=queue)
+        with pytest.raises(ApplicationError, match=f"is a '{kind}' on task queue '{queue}', and keeps"):
+            await look_at_all()
+        await squatter.terminate()
+    assert await look_at_all() == 1
+    await temporal.get_workflow_handle(identity).terminate()

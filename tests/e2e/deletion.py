@@ -14,7 +14,7 @@ from dispatch.names import default_task_queue, schedule_id
 from dispatch.nudger import Nudger
 from kube.resources import BTP_OPERATORS, NAMESPACES
 from localcluster.client import Person
-from localcluster.environment import Environment
+from localcluster.environment import Environment, Manager
 from localcluster.processes import Process, wait_until
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import DeprovisionResult, ReleaseKind
@@ -80,8 +80,12 @@ class Scene:
         self, teardown: OperandTeardown, budget: timedelta, meanwhile: Callable[[], None] = lambda: None
     ) -> None:
         """Delete the CR under another policy and budget than the processes were started with: the trigger rests."""
-        trigger = self.environment.triggers[0]
+        trigger, worker = self.environment.triggers[0], self.environment.workers[0]
         trigger.stop()
+        settings = worker.environment
+        seconds = f"{budget.total_seconds():.0f}s"
+        worker.environment = {**settings, "BTP_OPERAND_TEARDOWN": teardown, "BTP_HARD_DELETE_TIMEOUT": seconds}
+        self.restart(worker)  # an input alone can neither shorten the budget nor have the operand go first
         mandate = self.mandate()
         self.person.delete_operator("btpoperator")
         client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
@@ -90,8 +94,16 @@ class Scene:
         await nudger.nudge(mandate.ref, deleting=True)
         meanwhile()
         self.gone()
+        worker.environment = settings
+        self.restart(worker)
         trigger.start()
         trigger.wait_ready()
+
+    def restart(self, manager: Manager) -> None:
+        """Have a process begin anew, with the settings of now."""
+        manager.stop()
+        manager.start()
+        manager.wait_ready()
 
     def mandate(self, name: str = "btpoperator") -> Mandate:
         """For which CR, in which cluster, the processes act."""

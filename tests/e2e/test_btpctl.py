@@ -101,6 +101,7 @@ def test_the_doctor_finds_what_is_missing_and_says_what_to_do(scene: Scene) -> N
     scene.person.put_secret(scene.sap.credentials())
     healthy = btpctl(scene, "doctor")
     assert healthy.status == 0, healthy.out
+    assert "Temporal is reached without TLS" in healthy.out and "nobody else runs under a CR's id" in healthy.out
     scene.person.put_secret({"clientid": "x"})
     ill = {check["check"]: check for check in btpctl(scene, "doctor", "-o", "json").json()}
     assert [name for name, check in ill.items() if not check["ok"]] == ["Secret"]

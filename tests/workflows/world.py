@@ -28,7 +28,7 @@ from models.deprovision import (
     TeardownInput,
     TornDown,
 )
-from models.limits import DeletionPolicy, Limits, OperandTeardown
+from models.limits import Bounds, DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandate
 from models.names import MANDATE_LOST, STILL_WAITING
 from models.operator_input import OperatorInput
@@ -72,6 +72,8 @@ class World:
     refused_before: bool = False
     record: DeletionRecord | None = None
     """What the CR says that its deletion has decided."""
+    bounds: Bounds | None = None
+    """What the worker's settings say about deletions."""
     count_is_lost: bool = False
     """The worker that saw objects go died before it said so; the next one finds nothing."""
     consent: bool = False
@@ -120,7 +122,11 @@ class World:
     async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
         self._ask("assess_deletion")
         return DeletionAssessment(
-            kind=self.release, record=self.record, confirmed=self.confirmed, refused=self.refused_before
+            kind=self.release,
+            record=self.record,
+            confirmed=self.confirmed,
+            refused=self.refused_before,
+            bounds=self.bounds,
         )
 
     @activity.defn

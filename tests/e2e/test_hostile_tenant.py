@@ -1,0 +1,244 @@
+"""What a tenant may write who wants to block a deletion, or have others pay: under exactly the rights of the chart.
+
+Names that lead elsewhere, finalizers without end, objects as large as etcd takes. Each concerns its own object only.
+"""
+
+import asyncio
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kube.client import Kube
+from kube.resources import MUTATING_WEBHOOKS, SERVICE_INSTANCES, VALIDATING_WEBHOOKS, Resource
+from localcluster.controlplane import CHECKOUT
+from localcluster.environment import Environment, Manager
+from localcluster.servicemanager import ServiceManager
+from models.deprovision import DeletionMode
+from models.names import OPERAND_FINALIZER
+from tests.e2e.deletion import Scene
+
+MERGE = "application/merge-patch+json"
+ELSEWHERE = ("a/b", "..", ".", "?", "a%2Fb", "../../victim/secrets/crown", "?limit=1&x=", "x" * 300)
+"""Names of Secrets that are none, or would be another request if a path were made of them."""
+VICTIM = "/api/v1/namespaces/victim/secrets"
+MANY = 10_000
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    settings = {"BTP_HARD_DELETE_TIMEOUT": "20s", "BTP_DELETE_REQUEST_TIMEOUT": "20s"}
+    with ServiceManager() as sap, Environment(settings, deployed=True) as environment:
+        scene = Scene(environment, sap)
+        scene.person.ensure_namespace("victim")
+        for name in ("crown", "v"):
+            scene.person.put_secret({"a": "b"}, name, "victim")
+            body = {"metadata": {"finalizers": [OPERAND_FINALIZER]}}
+            environment.cluster.request("PATCH", f"{VICTIM}/{name}", body, MERGE)
+        yield scene
+
+
+def victims(scene: Scene) -> list[Any]:
+    """The Secrets that are nobody's business, as they are now."""
+    return [scene.person.get(f"{VICTIM}/{name}") for name in ("crown", "v")]
+
+
+def lead_elsewhere(scene: Scene) -> None:
+    """Bindings and an instance whose references are no names."""
+    for number, name in enumerate(ELSEWHERE):
+        scene.person.create_binding("team-z", f"odd-{number}", "no-such-instance", secretName=name)
+    references = [{"secretKeyRef": {"name": name, "key": "k"}} for name in ("../../victim/secrets/v", *ELSEWHERE)]
+    scene.person.create_instance("team-z", "odd", parametersFrom=references, watchParametersFromChanges=True)
+
+    def held() -> bool:
+        objects = [obj for obj in scene.person.service_objects() if obj["metadata"]["namespace"] == "team-z"]
+        return all(OPERAND_FINALIZER in (obj["metadata"].get("finalizers") or []) for obj in objects)
+
+    scene.until(held, "the operand to hold them")
+
+
+async def test_names_that_lead_elsewhere_neither_end_a_hard_delete_nor_reach_anything(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    scene.person.ensure_namespace("team-z")
+    lead_elsewhere(scene)
+    before = victims(scene)
+    scene.delete()
+    scene.nothing_left()
+    result = await scene.result()
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0), result
+    assert scene.sap.instances == scene.sap.bindings == scene.reported() == {}
+    assert victims(scene) == before and all(before)
+
+
+async def test_names_that_lead_elsewhere_are_let_go_like_others(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    lead_elsewhere(scene)
+    before = victims(scene)
+    assert scene.operand is not None
+    scene.operand.kill()
+    scene.delete()
+    scene.nothing_left()
+    result = await scene.result()
+    assert (result.mode, result.abandoned_total) == (DeletionMode.SOFT, 4 + len(ELSEWHERE) + 1)
+    assert {"team-z/odd", "team-z/odd-0", "team-a/instance-0"} < set(scene.reported())
+    assert victims(scene) == before and all(before)
+
+
+def finalizers(number: int) -> list[str]:
+    """376 KB of them."""
+    return [OPERAND_FINALIZER, *(f"example.com/{number}-{each:05}-{'x' * 47}" for each in range(5_300))]
+
+
+@pytest.mark.timeout(400)
+async def test_finalizers_without_end_keep_their_own_objects_only_and_every_abandoned_one_is_reported(
+    scene: Scene,
+) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    set_webhooks_aside(scene)
+    for number in range(21):
+        meta = {"name": f"sticky-{number}", "finalizers": finalizers(number)}
+        create(scene, SERVICE_INSTANCES, "team-z", meta, {})
+    resume(scene)
+    scene.person.delete_operator("btpoperator")
+    # That they stay, and their kind with them, is by design: the CR says so.
+    scene.says("ResourceRemovalFailed", "ServiceInstance team-z/sticky", seconds=120)
+    assert len(scene.message()) < 4_000
+    assert len(scene.reported()) == 4 + 21
+    assert {"team-a/instance-0", "team-a/binding-1"} < set(scene.reported())
+    kept = scene.person.get(SERVICE_INSTANCES.path("team-z", "sticky-7")) or {}
+    assert kept["metadata"]["finalizers"] == finalizers(7)[1:]
+    for number in range(21):
+        path = SERVICE_INSTANCES.path("team-z", f"sticky-{number}")
+        scene.environment.cluster.request("PATCH", path, {"metadata": {"finalizers": None}}, MERGE)
+    scene.environment.cluster.request(
+        "PATCH",
+        "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator",
+        {"metadata": {"labels": {"look": "again"}}},
+        MERGE,
+    )
+    scene.gone()
+    scene.nothing_left()
+    within_the_limits_of_the_chart(scene, "21 instances with 376 KB of finalizers")
+
+
+def boxes(size: int) -> list[Any]:
+    """Lists in a list: so many bytes of JSON, and twenty times as many once decoded."""
+    return [[] for _ in range(size // 3)]
+
+
+@pytest.mark.timeout(400)
+async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    create_large_ones(scene)
+    scene.delete(seconds=240)
+    scene.nothing_left()
+    result = await scene.result()
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0), result
+    assert scene.sap.instances == {}
+    within_the_limits_of_the_chart(scene, "25 instances of 1 MB, hard delete")
+
+
+@pytest.mark.timeout(400)
+async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: Scene) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    assert scene.operand is not None
+    scene.operand.kill()
+    create_large_ones(scene)
+    scene.delete(seconds=240)
+    scene.nothing_left()
+    assert (await scene.result()).abandoned_total == 27 + 2
+    within_the_limits_of_the_chart(scene, "25 instances of 1 MB, soft delete")
+
+
+@pytest.mark.timeout(400)
+async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.ready()
+    assert scene.operand is not None
+    scene.operand.kill()
+    set_webhooks_aside(scene)
+    monkeypatch.setenv("KUBECONFIG", str(scene.environment.cluster.kubeconfig()))
+    kube = await Kube.from_environment()
+    scene.person.ensure_namespace("team-z")
+    room = asyncio.Semaphore(16)
+
+    async def make(number: int) -> None:
+        meta = {"name": f"small-{number}", "namespace": "team-z", "finalizers": [OPERAND_FINALIZER]}
+        async with room:
+            await kube.create(SERVICE_INSTANCES, instance(meta, {}))
+
+    try:
+        await asyncio.gather(*(make(number) for number in range(MANY)))
+    finally:
+        await kube.close()
+    resume(scene)
+    await asyncio.to_thread(scene.delete, seconds=240)
+    scene.nothing_left()
+    assert (await scene.result()).abandoned_total == MANY
+    within_the_limits_of_the_chart(scene, f"{MANY} small instances, soft delete")
+
+
+def create_large_ones(scene: Scene) -> None:
+    set_webhooks_aside(scene)
+    for number in range(25):
+        meta = {"name": f"large-{number}", "finalizers": [OPERAND_FINALIZER]}
+        create(scene, SERVICE_INSTANCES, "team-z", meta, {"parameters": {"boxes": boxes(1_000_000)}})
+    resume(scene)
+
+
+def create(scene: Scene, resource: Resource, namespace: str, meta: dict[str, Any], spec: dict[str, Any]) -> None:
+    scene.person.ensure_namespace(namespace)
+    try:
+        scene.environment.cluster.request("POST", resource.path(namespace), instance(meta, spec))
+    except urllib.error.HTTPError as error:
+        if error.code != 409:
+            raise
+
+
+def instance(meta: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": SERVICE_INSTANCES.api_version,
+        "kind": SERVICE_INSTANCES.kind,
+        "metadata": meta,
+        "spec": {"serviceOfferingName": "offering", "servicePlanName": "plan", **spec},
+    }
+
+
+def set_webhooks_aside(scene: Scene) -> None:
+    """Objects can be made while no operand answers, as long as nobody puts its webhooks back."""
+    scene.environment.workers[0].stop()
+    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        for obj in (scene.person.get(resource.path()) or {})["items"]:
+            scene.person.delete(resource.path(name=obj["metadata"]["name"]))
+
+
+def resume(scene: Scene) -> None:
+    scene.environment.workers[0].start()
+    scene.environment.workers[0].wait_ready()
+
+
+def within_the_limits_of_the_chart(scene: Scene, what: str) -> None:
+    """The most memory that worker and trigger ever held, against the limits in the chart's values."""
+    values = yaml.safe_load((CHECKOUT / "chart" / "btp-manager" / "values.yaml").read_text())
+    for manager in scene.environment.workers + scene.environment.triggers:
+        limit = int(values[manager.module]["resources"]["limits"]["memory"].removesuffix("Mi"))
+        peak = most_memory(manager)
+        print(f"{what}: {manager.name} held {peak} MiB at most, of {limit}")
+        assert peak < limit
+        assert manager.process is not None and manager.process.alive
+
+
+def most_memory(manager: Manager) -> int:
+    """In MiB, since the process began."""
+    assert manager.process is not None
+    status = Path(f"/proc/{manager.process.pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
