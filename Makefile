@@ -47,7 +47,7 @@ unit: $(UV) ## the tests that need no server and no built program
 MEASURED := workflows activities operand kube trigger
 MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigger tests/reclaim tests/replay
 
-coverage: binaries ## which lines and branches of the manager no test reaches, by file (10 minutes)
+coverage: binaries ## which lines and branches of the manager no test reaches, by file (longer than 10 minutes)
 	@$(RUN) pytest $(PARALLEL) -q $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
 
 binaries: $(UV)
