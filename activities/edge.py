@@ -16,7 +16,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 
 from dispatch.names import workflow_id
-from kube.errors import KubeError
+from kube.errors import Away, KubeError
 from models.mandate import Mandate, Mandated
 from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW
 from operand.errors import Passing, Permanent
@@ -39,13 +39,14 @@ def checked(method: F) -> F:
     async def run(self: Any, input: Any) -> Any:
         try:
             _check_caller(input)
+            await self._kube.reach()  # a worker that is cut off hands its work on, instead of trying it for long
             if input.cluster != await self._kube.cluster_uid():
                 raise OtherCluster(f"this worker serves cluster {await self._kube.cluster_uid()}, not {input.cluster}")
             return await method(self, input)
         except FailureError:
             raise
         except Exception as error:
-            raise _failure(error) from (None if isinstance(error, Permanent | Passing) else error)
+            raise _failure(error) from (None if isinstance(error, Permanent | Passing | Away) else error)
 
     return cast(F, run)
 

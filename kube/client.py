@@ -75,6 +75,10 @@ class Kube:
         """Have the API server say that it is ready. A KubeError with status 401: it refuses our credentials."""
         await self._transport.probe()
 
+    async def reach(self) -> None:
+        """Raise Away within two seconds where the API server, which did not answer last time, still does not."""
+        await self._transport.reach()
+
     async def get(
         self, resource: Resource, name: str, namespace: str | None = None, *, metadata_only: bool = False
     ) -> Object:

@@ -41,6 +41,10 @@ class Unavailable(KubeError):
     """401, 429, 5xx, a timeout, a broken connection: try again later."""
 
 
+class Away(Unavailable):
+    """Not even a small question was answered right before work should begin: somebody else may have the answer."""
+
+
 class Stale(KubeError):
     """Not sent: the look that the request rests on is too old. Look again, then ask again."""
 

@@ -20,11 +20,13 @@ from prometheus_client import Counter
 from kube.answers import Object, decoded, is_object
 from kube.backoff import jittered
 from kube.credentials import Access, access_from_environment
-from kube.errors import Conflict, KubeError, Refused, Stale, TooLong, Unavailable, error_from
+from kube.errors import Away, Conflict, KubeError, Refused, Stale, TooLong, Unavailable, error_from
 from kube.fence import ALLOWED, NotSent
 from kube.resources import Resource
 
 CONNECT_SECONDS: Final = 5
+REACH_SECONDS: Final = 2.0
+"""For the small question whether a server that did not answer last time answers now."""
 PAUSES: Final = (0.1, 0.5, 1.0)
 """Seconds before another try of the same request."""
 LONGEST_WAIT: Final = 3.0
@@ -105,6 +107,7 @@ class Transport:
         self._renewing = asyncio.Lock()
         self._looked = self._tried = time.monotonic()
         self._refused = False
+        self._unanswered = False
         self.host = access.host
 
     @classmethod
@@ -137,14 +140,28 @@ class Transport:
                 await asyncio.sleep(max(error.retry_after or 0, jittered(pause)))
         return await self._answer(request)
 
-    async def probe(self) -> None:
+    async def reach(self) -> None:
+        """Before work begins: where the last request had no answer, see soon whether there is one now.
+
+        Raises:
+            Away: there is none. Whoever else is given the work may have one.
+        """
+        if not self._unanswered:
+            return
+        try:
+            await self.probe(REACH_SECONDS)
+        except Unavailable as error:
+            if self._unanswered:  # else it was an answer, though not the one that was hoped for
+                raise Away(str(error)) from None  # a short failure: it is said again and again
+
+    async def probe(self, seconds: float = 30) -> None:
         """Have the API server say that it is ready, etcd included; whoever may not ask that has an answer too.
 
         Raises:
             KubeError: see kube.errors.
         """
         with contextlib.suppress(Refused):
-            await self._body(Request("probe", READYZ, "GET", "/readyz", accept="*/*"))
+            await self._body(Request("probe", READYZ, "GET", "/readyz", accept="*/*", seconds=seconds))
 
     async def _answer(self, request: Request) -> tuple[Object, int]:
         body = await self._body(request)
@@ -235,7 +252,7 @@ class Transport:
                 ALLOWED.reset(fenced)
             response: aiohttp.ClientResponse = answer.response
             async with response:
-                code = str(response.status)
+                code, self._unanswered = str(response.status), False
                 if response.status >= 400:
                     details = decoded(await response.read())
                     raise error_from(response.status, details, request.doing, response.headers.get("Retry-After"))
@@ -243,6 +260,7 @@ class Transport:
         except NotSent as error:
             raise Stale(f"{request.doing}: not sent, the cluster has to be looked at again first") from error
         except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            self._unanswered = True
             raise Unavailable(f"{request.doing}: {type(error).__name__} {error}".strip()) from error
         finally:
             REQUESTS.labels(request.verb, request.resource.kind, code).inc()

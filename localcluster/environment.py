@@ -14,6 +14,7 @@ from typing import Final
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
+from localcluster.lines import Line
 from localcluster.processes import Process, free_port, probe, wait_until
 from localcluster.started import Started
 from localcluster.temporal import TemporalServer
@@ -52,6 +53,8 @@ class Manager:
             "BTP_METRICS_ADDRESS": f"127.0.0.1:{self.metrics}",
         }
         self.process: Process | None = None
+        self.to_temporal, self.to_api_server = Line(f"{name}-temporal"), Line(f"{name}-api-server")
+        """Its ways to the servers, where its environment has lines."""
 
     def start(self) -> None:
         command = [sys.executable, "-m", self.module]
@@ -74,8 +77,9 @@ class Environment(Started):
 
     `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
     running; without it, a dev server is started. With `faults`, both reach the API server through
-    `proxy`, which can misbehave in every known way. With `deployed`, chart/btp-manager is installed by Helm, and both
-    run with tokens of its ServiceAccounts, and the settings that go with them, instead of as administrators.
+    `proxy`, which can misbehave in every known way; with `lines` too, each has a way of its own to `proxy` and to
+    Temporal. With `deployed`, chart/btp-manager is installed by Helm, and both run with tokens of its ServiceAccounts,
+    and the settings that go with them, instead of as administrators.
     """
 
     def __init__(
@@ -85,6 +89,7 @@ class Environment(Started):
         workers: int = 1,
         triggers: int = 1,
         faults: bool = False,
+        lines: bool = False,
         deployed: bool = False,
         temporal: TemporalServer | None = None,
     ) -> None:
@@ -93,6 +98,7 @@ class Environment(Started):
         self._deployed = deployed
         self.proxy = FaultProxy(self.cluster)
         self._faults = faults
+        self._lines = lines
         self.temporal = temporal or TemporalServer(self.cluster.folder)
         self._own_temporal = temporal is None
         self._settings = settings or {}
@@ -109,6 +115,8 @@ class Environment(Started):
         if self._deployed:
             helm(self.cluster, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
         for manager in self.workers + self.triggers:
+            if self._lines:
+                self._lay_lines(manager)
             manager.environment |= self._identity(manager)
             self._stack.callback(manager.stop)
             manager.start()
@@ -118,8 +126,17 @@ class Environment(Started):
     def close(self) -> None:
         self._stack.close()
 
+    def _lay_lines(self, manager: Manager) -> None:
+        manager.to_temporal.target = self.temporal.port
+        manager.to_api_server.target = self.proxy.port
+        for line in (manager.to_temporal, manager.to_api_server):
+            self._stack.enter_context(line)
+        manager.environment["TEMPORAL_ADDRESS"] = f"127.0.0.1:{manager.to_temporal.port}"
+
     def _identity(self, manager: Manager) -> dict[str, str]:
         via = self.proxy.url if self._faults else ""
+        if self._lines:
+            via = f"https://127.0.0.1:{manager.to_api_server.port}"
         if not self._deployed:
             return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
         account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)

@@ -1,8 +1,10 @@
 """Temporal servers: the dev server from a wheel, and the one that productions run, on PostgreSQL."""
 
+import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +33,13 @@ class TemporalServer:
         self._folder = folder
         self._port, self.ui_port, self._metrics = free_port(), free_port(), free_port()
         self._ui = ui
+        self.dynamic: dict[str, object] = {}
+        """Dynamic configuration for its next start, such as limits of requests per second."""
         self.process: Process | None = None
+
+    @property
+    def port(self) -> int:
+        return self._port
 
     @property
     def address(self) -> str:
@@ -61,6 +69,19 @@ class TemporalServer:
         if self.process:
             self.process.stop()
 
+    def forget(self) -> None:
+        """Lose all data; only while it is stopped."""
+        for file in self._folder.glob("temporal.db*"):
+            file.unlink()
+
+    def requests_refused(self) -> int:
+        """How many requests this process of it has refused because there were too many."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(
+            int(float(line.split()[-1])) for line in lines if line.startswith("service_errors_resource_exhausted")
+        )
+
     def _cli(self, *arguments: str) -> bool:
         command = [str(CLI), *arguments, "--address", self.address, "--command-timeout", "5s"]
         return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
@@ -68,6 +89,8 @@ class TemporalServer:
     def _command(self) -> Sequence[str | Path]:
         flags = ["--port", str(self._port), "--ip", "127.0.0.1", "--log-level", "warn"]
         flags += ["--db-filename", str(self._folder / "temporal.db"), "--metrics-port", str(self._metrics)]
+        for key, value in self.dynamic.items():
+            flags += ["--dynamic-config-value", f"{key}={json.dumps(value)}"]
         flags += ["--ui-port", str(self.ui_port)] if self._ui else ["--headless"]
         return [CLI, "server", "start-dev", *flags]
 

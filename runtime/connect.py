@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +47,7 @@ class Temporal:
         self._users: list[Callable[[Client], None]] = []
         self._unreadable = ""
         self._confirmed = -CONFIRMED_EVERY
+        self._keep: Sequence[Preparation] = ()
         self.listed = False
         """Whether the namespace has our search attributes."""
 
@@ -70,8 +71,11 @@ class Temporal:
         """Follows whether it answers; whoever follows it also keeps the credentials those of now."""
         return Contact(f"Temporal at {self.address}", self._ask)
 
-    async def connect(self, *prepare: Preparation) -> None:
-        """Connect and prepare the namespace; tried again until all is done."""
+    async def connect(self, *prepare: Preparation, keep: Sequence[Preparation] = ()) -> None:
+        """Connect and prepare the namespace; tried again until all is done.
+
+        `keep` is done again about every minute, and after each outage: Temporal may have come back without its data.
+        """
         failures = 0
         while True:
             try:
@@ -80,7 +84,7 @@ class Temporal:
                 self.listed = await have_search_attributes(client)
                 for each in prepare:
                     await each(client)
-                self._client = client
+                self._client, self._keep = client, keep
                 log.info("connected to Temporal", address=self.address, namespace=client.namespace)
                 return
             except (RuntimeError, RPCError) as error:
@@ -105,8 +109,13 @@ class Temporal:
             else:
                 request = DescribeNamespaceRequest(namespace=self.client.namespace)
                 await self.client.workflow_service.describe_namespace(request)
+                if self._keep:
+                    self.listed = await have_search_attributes(self.client)
+                for each in self._keep:
+                    await each(self.client)
                 self._confirmed = time.monotonic()
         except (RPCError, RuntimeError) as error:
+            self._confirmed = -CONFIRMED_EVERY
             if why := _refusal(error) or _expired(self._config):
                 raise RefusedError(why) from error
             raise

@@ -20,7 +20,7 @@ from runtime.polls import Polls
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
-from worker.schedule import ensure_resync
+from worker.schedule import ensure_resync, restore_resync
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -57,7 +57,8 @@ async def main(settings: WorkerSettings) -> None:
             for each in contacts:
                 tasks.create_task(each.follow())
             here = await wait_for_identity(kube, settings)
-            await temporal.connect(partial(ensure_resync, settings, here))
+            made, kept = partial(ensure_resync, settings, here), partial(restore_resync, settings, here)
+            await temporal.connect(made, keep=[kept])
             async with build_worker(
                 temporal.client,
                 kube,

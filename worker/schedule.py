@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 from typing import Final
 
+import structlog
 from temporalio.client import (
     Client,
     Schedule,
@@ -17,6 +18,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
+from temporalio.service import RPCError, RPCStatusCode
 
 from dispatch.names import schedule_id
 from models.names import RESYNC_WORKFLOW
@@ -26,6 +28,7 @@ from runtime.settings import Settings, SettingsError
 
 CLUSTER: Final = "cluster"
 """The memo that says whose Schedule it is."""
+log = structlog.get_logger(__name__)
 
 
 async def ensure_resync(settings: Settings, here: Identity, client: Client) -> None:
@@ -70,6 +73,21 @@ async def ensure_resync(settings: Settings, here: Identity, client: Client) -> N
 
         await handle.update(replace)
         await handle.trigger()  # whatever changed while no worker ran is looked at now, with the chart of this worker
+
+
+async def restore_resync(settings: Settings, here: Identity, client: Client) -> None:
+    """Where the Schedule is lost, all of Temporal's data may be: make it again, and look at every CR at once.
+
+    Raises:
+        RPCError: Temporal is away.
+    """
+    try:
+        await client.get_schedule_handle(schedule_id(here.task_queue)).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        log.warning("the Schedule of resyncs was lost; every BtpOperator is looked at", id=schedule_id(here.task_queue))
+        await ensure_resync(settings, here, client)
 
 
 def offset(cluster: str, interval: timedelta) -> timedelta:

@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from models.deprovision import DeletionRecord
     from models.mandate import Mandate
     from models.status import Finding, StatusInput
-    from workflows.failures import may_pass
+    from workflows.failures import AWAY, may_pass
 
 T = TypeVar("T")
 WAIT: Final = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
@@ -31,6 +31,7 @@ LOCAL: Final = workflow.LocalActivityConfig(
         initial_interval=timedelta(milliseconds=100),
         maximum_interval=timedelta(seconds=2),
         maximum_attempts=7,
+        non_retryable_error_types=[AWAY],  # tried here again it would fail again; as a regular one it goes elsewhere
     ),
     cancellation_type=WAIT,
 )

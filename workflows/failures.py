@@ -22,7 +22,9 @@ with workflow.unsafe.imports_passed_through():
 LONGEST_OUTAGE: Final = timedelta(minutes=2)
 SHORTEST_OUTAGE: Final = timedelta(seconds=5)
 """A deadline counts only if somebody tried until so long before it: a third of the limit, between these two."""
-PASSING: Final = ("Unavailable", "Silent", "Conflict", "Expired", "Stale", "Passing", OTHER_CLUSTER)
+AWAY: Final = "Away"
+"""The failure type of a worker that does not reach the API server: trying on there would only take time."""
+PASSING: Final = ("Unavailable", AWAY, "Silent", "Conflict", "Expired", "Stale", "Passing", OTHER_CLUSTER)
 """Failure types that say that the API server, or the right worker, is away for now."""
 
 

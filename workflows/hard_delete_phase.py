@@ -140,11 +140,14 @@ class HardDelete:
     async def _until(self, ends: datetime, limit: timedelta) -> HardDeleteEnd | None:
         """None: the deadline passed, and nobody had tried."""
         try:
-            while not await self._try(ends):
+            while not (done := await self._try(ends)):
                 if self._skip_requested_by:
                     self.skipped_by = self._skip_requested_by
                     self.gave_up = f"{self.skipped_by} asked for soft delete; {self._left}"
                     return HardDeleteEnd.GAVE_UP
+                if done is None:
+                    self._last_said = self._left
+                    return None
                 if history_is_long():
                     return HardDeleteEnd.GOES_ON
         except Overdue:
@@ -161,11 +164,17 @@ class HardDelete:
             return HardDeleteEnd.GAVE_UP
         return HardDeleteEnd.OPERAND_IS_DONE
 
-    async def _try(self, ends: datetime) -> bool:
-        """True when the operand is done; False if a person, or a history grown long, wants something else first."""
+    async def _try(self, ends: datetime) -> bool | None:
+        """True when the operand is done; False if a person, or a history grown long, wants something else first.
+
+        None: the deadline passed before anything was asked for, as where nobody was there to restore the operand. To
+        ask for it now, for a moment, would look like a try.
+        """
         self._try_again = False
         if self._restores and not await self.restore_operand(ends - workflow.now()):
             return False
+        if ends <= workflow.now():
+            return None
         deleting = self._start(ends - workflow.now())
         if not await self._undisturbed(deleting, ends + OVERDUE):
             return False

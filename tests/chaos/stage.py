@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
+from models.conditions import Reason
 from models.deprovision import ReleaseKind
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
@@ -21,6 +22,9 @@ from workflows.deprovision import DeprovisionWorkflow
 
 PATIENCE = 150.0
 """Seconds after which a story counts as stuck."""
+SETTINGS = {"BTP_READY_TIMEOUT": "90s", "BTP_LAST_ATTEMPT": "20s", "BTP_DELETE_REQUEST_TIMEOUT": "5m"}
+"""Of the processes, where a story says nothing else."""
+FAILURES = {Reason.PROVISIONING_FAILED.value, Reason.RESOURCE_REMOVAL_FAILED.value}
 
 
 @dataclass
@@ -35,6 +39,8 @@ class Outcome:
     """Workflows that failed since the story began."""
     last_words: str = ""
     """The write after which the worker was killed."""
+    untrue: set[str] = field(default_factory=set)
+    """Reasons that the CR gave and that were not so: nothing failed but the means to look."""
 
 
 class Stage:
@@ -44,7 +50,7 @@ class Stage:
         self.environment = environment
         self.scene = Scene(environment, sap)
         self._undisturbed: dict[str, Outcome] = {}
-        self._budget = 0.0
+        self._settings: Mapping[str, str] = {}
 
     def undisturbed(self, story: Story) -> Outcome:
         """The run that all others are compared with."""
@@ -58,11 +64,16 @@ class Stage:
         faults: Callable[[], list[Fault]] = list,
         kill_after: int | None = None,
         meanwhile: Callable[[Environment], None] | None = None,
+        before: Callable[[Environment], None] | None = None,
+        afterwards: Callable[[], None] | None = None,
     ) -> Outcome:
-        """Play a story: with faults, or killing the worker after so many writes, or doing something meanwhile."""
+        """Play a story: with faults, or killing the worker after so many writes, or doing something meanwhile.
+
+        `before` is called when everything is prepared, `afterwards` when the story is over and its end is written down.
+        """
         proxy, worker = self.environment.proxy, self.environment.workers[0]
         proxy.clear()
-        self._grant(story.budget)
+        self._set(story.settings)
         story.prepare(self.scene)
         self.settle()
         proxy.clear()
@@ -76,6 +87,8 @@ class Stage:
 
         proxy.on_write = count
         proxy.faults += faults()
+        if before:
+            before(self.environment)
         began, since = time.monotonic(), time.time()
         story.begin(self.scene)
         if meanwhile:
@@ -84,7 +97,8 @@ class Stage:
         while not story.is_over(self.scene):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{story.name} is stuck: {self.scene.person.status('btpoperator')}")
-            self._revive()
+            outcome.untrue |= {self.scene.reason()} & FAILURES
+            self.revive()
             time.sleep(0.02)
         outcome.seconds = time.monotonic() - began
         proxy.faults.clear()
@@ -93,24 +107,27 @@ class Stage:
         proxy.clear()
         outcome.state = end_state(self.scene) | {"results": asyncio.run(self._results(since))}
         outcome.failed = asyncio.run(self._failed(since))
+        if afterwards:
+            afterwards()
         tidy(self.scene)
         self.settle()
         return outcome
 
-    def _grant(self, budget: float) -> None:
-        """Seconds for hard delete from now on: a setting, so processes begin anew where it changes."""
-        if budget == self._budget:
+    def _set(self, settings: Mapping[str, str]) -> None:
+        """Have the processes run with these settings of a story: they begin anew where they change."""
+        if settings == self._settings:
             return
-        self._budget = budget
+        self._settings = settings
         managers = self.environment.workers + self.environment.triggers
         for manager in managers:
             manager.stop()
-            manager.environment["BTP_HARD_DELETE_TIMEOUT"] = f"{budget:.0f}s"
+            manager.environment |= {**SETTINGS, **settings}
             manager.start()
         for manager in managers:
             manager.wait_ready()
 
-    def _revive(self) -> None:
+    def revive(self) -> None:
+        """Start every process again that is dead."""
         for manager in self.environment.workers + self.environment.triggers:
             if manager.process is not None and not manager.process.alive:
                 manager.start()
@@ -120,7 +137,7 @@ class Stage:
         deadline = time.monotonic() + PATIENCE
         while asyncio.run(self._running()):
             assert time.monotonic() < deadline, "workflows go on running"
-            self._revive()
+            self.revive()
             time.sleep(0.1)
 
     def resync(self) -> None:
@@ -171,8 +188,10 @@ class Stage:
 
 
 @contextmanager
-def stage(workers: int = 1, triggers: int = 1) -> Iterator[Stage]:
-    """An environment for stories, whose way to the API server can be disturbed."""
-    settings = {"BTP_READY_TIMEOUT": "90s"}
-    with ServiceManager() as sap, Environment(settings, workers=workers, triggers=triggers, faults=True) as environment:
+def stage(workers: int = 1, triggers: int = 1, lines: bool = False) -> Iterator[Stage]:
+    """An environment for stories, whose way to the API server can be disturbed; with `lines`, also that to Temporal."""
+    with (
+        ServiceManager() as sap,
+        Environment(SETTINGS, workers=workers, triggers=triggers, faults=True, lines=lines) as environment,
+    ):
         yield Stage(environment, sap)

@@ -1,6 +1,6 @@
 """The three stories that faults are tried on, each with a beginning, an end, and an end state that can be compared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,10 @@ class Story:
     prepare: Callable[[Scene], None]
     begin: Callable[[Scene], None]
     is_over: Callable[[Scene], bool]
-    budget: float = 120.0
+    in_the_middle: Callable[[Scene], bool]
+    """Whether its work is under way: trouble that strikes a worker waits for this."""
+    settings: Mapping[str, str]
+    """Of the processes; above all hard delete's budget."""
 
 
 def end_state(scene: Scene) -> dict[str, Any]:
@@ -48,6 +51,8 @@ def _credentials(scene: Scene) -> None:
     scene.sap.forget()
     scene.person.delete("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
     scene.person.put_secret(scene.sap.credentials())
+    if scene.operand is not None and not scene.operand.alive:
+        scene.operand = scene.environment.start_operand()  # webhooks that nobody answers keep a CR from Ready
 
 
 def _in_use(scene: Scene) -> None:
@@ -73,12 +78,29 @@ def _is_gone(scene: Scene) -> bool:
     return scene.person.status("btpoperator") is None
 
 
+def _says(reason: str) -> Callable[[Scene], bool]:
+    return lambda scene: scene.reason() == reason
+
+
+def _budget(seconds: float) -> Mapping[str, str]:
+    return {"BTP_HARD_DELETE_TIMEOUT": f"{seconds:.0f}s"}
+
+
 PROVISION = Story(
     "provisioning",
     _credentials,
     _create,
     lambda scene: scene.state() == "Ready",
+    lambda scene: bool(scene.state()),  # it says Processing for half a second
+    _budget(120),
 )
-HARD = Story("hard deprovisioning", _in_use, _delete, _is_gone)
-SOFT = Story("soft deprovisioning", _in_use_without_operand, _delete, _is_gone, BUDGET)
+HARD = Story("hard deprovisioning", _in_use, _delete, _is_gone, _says("HardDeleting"), _budget(120))
+SOFT = Story(
+    "soft deprovisioning",
+    _in_use_without_operand,
+    _delete,
+    _is_gone,
+    _says("SoftDeleting"),
+    _budget(BUDGET),
+)
 STORIES = (PROVISION, HARD, SOFT)

@@ -34,7 +34,7 @@ class Scene:
         self.person = Person(environment.cluster)
         self.operand: Process | None = None
 
-    def ready(self, name: str = "btpoperator") -> None:
+    def ready(self, name: str = "btpoperator", seconds: float = 30) -> None:
         """A Ready CR and a living operand, with nothing left of earlier stories."""
         self.sap.forget()
         self.person.delete("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned")
@@ -42,7 +42,7 @@ class Scene:
         if self.operand is None or not self.operand.alive:
             self.operand = self.environment.start_operand()  # Ready asks its webhooks
         self.person.create_operator(name)
-        self.until(lambda: self.state(name) == "Ready", "the CR to be Ready")
+        self.until(lambda: self.state(name) == "Ready", "the CR to be Ready", seconds)
 
     def make(self, pairs: dict[str, int], **binding: Any) -> None:
         """So many instances with a binding each in these namespaces, and wait until SAP has them all."""

@@ -1,6 +1,7 @@
 """Deadlines that nobody could use, runs that a person ended, and CRs that no longer ask: on Temporal's real servers."""
 
 import asyncio
+import contextlib
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,6 +43,27 @@ async def test_a_deadline_that_nobody_could_use_is_followed_by_one_last_attempt_
     assert any("one last attempt of 2m" in message for message in world.messages)
     assert world.record is not None and world.record.last_attempt_ends is not None
     assert world.record.soft_delete_began is None
+
+
+async def test_a_deadline_that_passes_while_nobody_restores_the_operand_is_no_try_either(temporal: Client) -> None:
+    """Frozen workers thaw behind it: to ask for the deletion then, for a second, is not to try."""
+    world = World(instances=3)
+    now = datetime.now(UTC)
+    world.record = DeletionRecord(began=now - timedelta(minutes=20), hard_delete_ends=now + timedelta(seconds=3))
+
+    async def frozen() -> None:
+        world.on_restore = None
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(4)
+
+    world.on_restore = frozen
+    async with serving(temporal, world) as task_queue:
+        result = await temporal.execute_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
+    assert any("one last attempt of 2m" in message for message in world.messages)
+    assert world.diary.count("hard delete") == 1  # within the last attempt
 
 
 async def test_the_last_attempt_is_granted_once(skipping: WorkflowEnvironment) -> None:

@@ -60,6 +60,7 @@ class World:
     on_apply: Callable[[], Awaitable[None]] | None = None
     operand_lost: bool = False
     restore_fails: ApplicationError | None = None
+    on_restore: Callable[[], Awaitable[None]] | None = None
     refused: str = ""
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
@@ -168,6 +169,8 @@ class World:
     @activity.defn
     async def restore_operand(self, input: ChartInput) -> Applied:
         self.diary.append("restore operand")
+        if self.on_restore:
+            await self.on_restore()
         if self.restore_fails:
             raise self.restore_fails
         lost, self.operand_lost = self.operand_lost, False
