@@ -225,11 +225,12 @@ def test_temporal_is_reached_with_mutual_tls_and_an_api_key_from_secrets() -> No
     for process in ("worker", "trigger"):
         deployment = only(objects, "Deployment", f"{RELEASE}-{process}")
         variables = {each["name"]: each for each in environment_of(deployment)}
-        assert variables["TEMPORAL_API_KEY"]["valueFrom"]["secretKeyRef"] == {"name": "key", "key": "api-key"}
+        assert variables["BTP_TEMPORAL_API_KEY_FILE"]["value"] == "/etc/temporal-api-key/api-key"
         assert variables["TEMPORAL_TLS_CLIENT_KEY_PATH"]["value"] == "/etc/temporal-tls/tls.key"
         assert variables["TEMPORAL_TLS_SERVER_CA_CERT_PATH"]["value"] == "/etc/temporal-tls/ca.crt"
         volumes = deployment["spec"]["template"]["spec"]["volumes"]
-        assert "tls" in [volume.get("secret", {}).get("secretName") for volume in volumes]
+        assert {"tls", "key"} <= {volume.get("secret", {}).get("secretName") for volume in volumes}
+        assert "TEMPORAL_API_KEY" not in variables  # a variable is read once, a file when it changes
 
 
 def test_prometheus_finds_the_pods_and_the_rules_and_a_person_the_page() -> None:

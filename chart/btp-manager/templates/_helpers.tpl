@@ -39,10 +39,9 @@ app.kubernetes.io/component: {{ .process }}
   value: {{ .Values.temporal.address | quote }}
 - name: TEMPORAL_NAMESPACE
   value: {{ .Values.temporal.namespace | quote }}
-{{- with .Values.temporal.apiKeySecret }}
-- name: TEMPORAL_API_KEY
-  valueFrom:
-    secretKeyRef: {name: {{ . }}, key: api-key}
+{{- if .Values.temporal.apiKeySecret }}
+- name: BTP_TEMPORAL_API_KEY_FILE # a file, unlike a variable, is renewed in a pod that runs
+  value: /etc/temporal-api-key/api-key
 {{- end }}
 {{- with .Values.temporal.tls }}
 {{- if .enabled }}
@@ -118,6 +117,12 @@ volumes:
       secretName: {{ $.Values.temporal.tls.secret }}
       defaultMode: 0440
   {{- end }}
+  {{- with $.Values.temporal.apiKeySecret }}
+  - name: temporal-api-key
+    secret:
+      secretName: {{ . }}
+      defaultMode: 0440
+  {{- end }}
   {{- with $.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -149,6 +154,9 @@ volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- if and .Values.temporal.tls.enabled .Values.temporal.tls.secret }}
   - {name: temporal-tls, mountPath: /etc/temporal-tls, readOnly: true}
+  {{- end }}
+  {{- if .Values.temporal.apiKeySecret }}
+  - {name: temporal-api-key, mountPath: /etc/temporal-api-key, readOnly: true}
   {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
