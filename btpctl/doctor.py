@@ -14,6 +14,7 @@ from temporalio.client import Client, ScheduleActionStartWorkflow
 from temporalio.service import RPCError
 
 from btpctl.connections import CommandError, cluster, temporal
+from btpctl.deletions import pending_deletions
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
@@ -83,6 +84,7 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
         return [Check("cluster", False, str(error))]
     try:
         checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
+        checks.append(await _look("pending deletions", lambda: pending_deletions(kube), kube))
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
             checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
