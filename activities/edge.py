@@ -16,7 +16,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 
 from dispatch.names import workflow_id
-from kube.errors import Away, KubeError
+from kube.errors import KubeError
 from models.mandate import Mandate, Mandated
 from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW
 from operand.errors import Passing, Permanent
@@ -46,7 +46,7 @@ def checked(method: F) -> F:
         except FailureError:
             raise
         except Exception as error:
-            raise _failure(error) from (None if isinstance(error, Permanent | Passing | Away) else error)
+            raise _failure(error) from None  # a chained error would travel to Temporal with its text
 
     return cast(F, run)
 
