@@ -21,6 +21,10 @@ REFUSALS: Final = (
 log = structlog.get_logger(__name__)
 
 
+_WARNED: Final[set[str]] = set()
+"""Namespaces of which this process has said that they lack them: they are asked again now and then."""
+
+
 async def have_search_attributes(client: Client) -> bool:
     """Register what is missing, and say whether all are there; if not, with one warning that has the command to type.
 
@@ -42,6 +46,9 @@ async def have_search_attributes(client: Client) -> bool:
             return True  # another process was faster
         if error.status not in REFUSALS:
             raise
+        if client.namespace in _WARNED:
+            return False
+        _WARNED.add(client.namespace)
         log.warning(
             "workflows cannot be listed by state, namespace or name; everything else works",
             error=error.message,

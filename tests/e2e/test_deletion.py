@@ -144,7 +144,7 @@ async def test_an_operand_that_dies_half_way_leaves_nothing_in_sap_that_is_not_r
     scene.nothing_left()
     left = {made["id"] for made in [*scene.sap.instances.values(), *scene.sap.bindings.values()]}
     # It may name one too many, which SAP had deleted and the operand had no time to say so; never one too few.
-    assert len(left) == 8 and left <= {entry["sap_id"] for entry in scene.reported().values()}
+    assert left and left <= {entry["sap_id"] for entry in scene.reported().values()}
 
 
 async def test_a_broker_that_refuses_is_quoted_and_the_rest_goes_the_hard_way(scene: Scene) -> None:

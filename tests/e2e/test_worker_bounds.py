@@ -4,12 +4,14 @@ All attempts are dry runs: the API server authorizes and admits them as it would
 """
 
 import asyncio
+import contextlib
 import urllib.error
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from activities.chart import ChartActivities
 from activities.teardown import TeardownActivities
@@ -215,6 +217,15 @@ NEEDED = [
 ]
 
 
+async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
+    """Attempts follow each other as in a workflow: the API server takes up to a minute to let a definition go."""
+    for _ in range(4):
+        with contextlib.suppress(ApplicationError):
+            await deprovision(teardown.remove_resources, TeardownInput(mandate=mandate))
+            return
+    raise AssertionError("the operand was not removed in four attempts")
+
+
 @pytest.fixture(params=[True, False], ids=["with the policy", "without it"])
 async def attempts(
     request: pytest.FixtureRequest,
@@ -258,7 +269,7 @@ async def attempts(
         person.delete(f"{KYMA}/secrets/webhook-server-cert")
         yield refused_by
         person.delete_operator("btpoperator")
-        await deprovision(TeardownActivities(kube).remove_resources, TeardownInput(mandate=mandate))
+        await removed(TeardownActivities(kube), mandate)
     finally:
         await kube.close()
         helm(control_plane, "uninstall", RELEASE, "--wait")
