@@ -80,7 +80,8 @@ class WebhookRoute(ThreadedServer):
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with contextlib.closing(writer), contextlib.suppress(OSError, ValueError, asyncio.IncompleteReadError):
+        expected = (OSError, ValueError, asyncio.IncompleteReadError, asyncio.CancelledError)  # we end it ourselves
+        with contextlib.closing(writer), contextlib.suppress(*expected):
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"CONNECT "):
                 return
