@@ -7,13 +7,16 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries
+.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 demo: $(UV) ## tell the whole story on a real control plane
 	@$(RUN) python -m localcluster.demo
+
+image: $(UV) ## build the image btp-manager:local with docker, podman or buildah; weigh it
+	@$(RUN) python -m localcluster.image
 
 values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
 	@$(RUN) python -m localcluster.chartvalues
