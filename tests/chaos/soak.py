@@ -80,6 +80,8 @@ class Soak:
     troubles: dict[str, list[float]] = field(default_factory=dict)
     """How long the steps took that met each."""
     wrong: list[str] = field(default_factory=list)
+    _missing: str = "/api"
+    """The object of the operand that was deleted last."""
 
     def run(self, minutes: float) -> None:
         """Cycle until the time is over, or until something is wrong."""
@@ -117,9 +119,9 @@ class Soak:
         seconds = self.chance.uniform(1, 6)
         with strike(act, seconds):
             while not is_over():
-                assert scene.reason() not in FAILURES, f"{name}, {trouble}: {person_sees(self.stage)}"
+                assert scene.reason() not in FAILURES, f"{name}, {trouble}: {self._stands()}"
                 took = time.monotonic() - began
-                assert took < PATIENCE, f"{name} is stuck, {trouble}: {person_sees(self.stage)}"
+                assert took < PATIENCE, f"{name} is stuck, {trouble}: {self._stands()}"
                 time.sleep(0.1)
         took = time.monotonic() - began
         self.troubles.setdefault(trouble, []).append(took)
@@ -207,7 +209,9 @@ class Soak:
         removable = [path for path in person.managed_paths() if "/customresourcedefinitions/" not in path]
         self._missing = self.chance.choice(removable)
         changes: list[Callable[[], object]] = [self.rotations.secret, partial(person.delete, self._missing)]
-        self.chance.choice(changes)()
+        chosen = self.chance.choice(changes)
+        print(f"  {chosen}", flush=True)
+        chosen()
 
     def _is_ready(self) -> bool:
         return self.stage.scene.state() == "Ready" and self.rotations.is_handed_on()
@@ -220,6 +224,11 @@ class Soak:
         objects = self.stage.scene.person.service_objects()
         done = all((obj.get("status") or {}).get("ready") for obj in objects)
         return len(objects) == 2 * total and done and len(sap.instances) == len(sap.bindings) == total
+
+    def _stands(self) -> str:
+        handed_on = "handed on" if self.rotations.is_handed_on() else "not handed on"
+        missing = "" if self._is_restored() else f", {self._missing} is missing"
+        return f"the CR says {self.stage.scene.person.status('btpoperator')}, the Secret is {handed_on}{missing}"
 
     def _kill_operand(self) -> None:
         assert self.stage.scene.operand is not None
@@ -269,11 +278,6 @@ class Soak:
         end = "; ".join(self.wrong) or "every step ended as it has to"
         made = f"{datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} minutes, seed {seed}: {end}."
         return "\n".join([*rows, "", f"`make soak`, {made}", ""])
-
-
-def person_sees(stage: Stage) -> str:
-    logs = [manager.process.tail(3) for manager in stage.environment.workers if manager.process is not None]
-    return f"{stage.scene.person.status('btpoperator')}; {' '.join(logs)}"
 
 
 @contextlib.contextmanager
