@@ -38,7 +38,17 @@ with workflow.unsafe.imports_passed_through():
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport, WarningInput
     from models.text import code, plain
-    from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import (
+        DEAD_AFTER,
+        LOOKING,
+        count,
+        history_is_long,
+        last_words,
+        long,
+        quick,
+        set_status,
+        stop,
+    )
     from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.reclaim import start_reclaim
@@ -184,8 +194,8 @@ class DeprovisionWorkflow:
             known,
             # Without a limit over all attempts: people may take months.
             start_to_close_timeout=timedelta(seconds=90),
-            heartbeat_timeout=timedelta(seconds=10),
-            cancellation_type=WAIT,
+            heartbeat_timeout=DEAD_AFTER,
+            cancellation_type=LOOKING,
             summary="wait until service objects are gone, or their deletion is confirmed",
         )
         try:

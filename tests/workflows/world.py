@@ -1,6 +1,7 @@
 """A cluster of a few facts: stand-in activities with the real names, for testing what workflows decide."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -65,6 +66,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    deaf_wait: asyncio.Event | None = None
+    """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
     instances_go: bool = True
@@ -180,6 +183,10 @@ class World:
     async def wait_until_ready(self, input: ReadyInput) -> None:
         self.diary.append("wait")
         self._reach()
+        while self.deaf_wait and not self.deaf_wait.is_set():
+            activity.heartbeat()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
         if not self.ready:
             raise still_waiting("Deployment kyma-system/operand: 0 of 1 pods are available", pause=20)
 
