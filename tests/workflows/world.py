@@ -15,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from models.conditions import Reason
+from models.deletion_record import DeletionRecord
 from models.deprovision import (
     AbandonedObject,
     ConfirmationInput,
     DeletionAssessment,
-    DeletionRecord,
     HardDeleted,
     HardDeleteInput,
     ReleaseKind,
@@ -36,7 +36,7 @@ from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
 from models.reclaim import Outcome, ReclaimConsent, ReclaimEnd, Round, RoundInput
-from models.status import StatusInput, WarningInput
+from models.status import EventInput, StatusInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -93,6 +93,7 @@ class World:
     diary: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     applying: asyncio.Event = field(default_factory=asyncio.Event)
     let_apply_end: asyncio.Event | None = None
     stopping_takes: float = 0.1
@@ -141,8 +142,9 @@ class World:
         return True
 
     @activity.defn
-    async def record_warning(self, input: WarningInput) -> None:
-        self.diary.append(f"warn {input.reason}")
+    async def record_event(self, input: EventInput) -> None:
+        self.diary.append(f"event {input.reason}")
+        self.events.append(f"{input.reason}: {input.message}")
 
     @activity.defn
     async def check_drift(self, input: ChartInput) -> Survey:
@@ -277,7 +279,7 @@ class World:
             "remove_finalizer",
             "assess_deletion",
             "set_status",
-            "record_warning",
+            "record_event",
             "check_drift",
             "apply_chart",
             "wait_until_ready",
