@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
     from models.operator_input import OperatorInput, SoFar
     from models.status import EventInput, Finding, ProgressReport
     from models.text import code, plain
+    from workflows.aside import stand_aside
     from workflows.calls import (
         DEAD_AFTER,
         LOOKING,
@@ -203,7 +204,7 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
-        asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        asked = await self._assess_when_alone()
         if self._needs_confirmation(asked):
             asked = await self._wait_until_confirmed(asked)
         if asked.kind is ReleaseKind.DEPROVISION:
@@ -215,6 +216,18 @@ class DeprovisionWorkflow:
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
         return self._result(asked.kind)
+
+    async def _assess_when_alone(self) -> DeletionAssessment:
+        """What the deletion asks for once no other manager runs, which would carry out or refuse it in its own way."""
+        while True:
+            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+            if not asked.aside:
+                return asked
+            self._changed = False
+            await self._say(Reason.OTHER_MANAGER_RUNS, asked.aside)
+            await stand_aside(self._mandate, news=lambda: self._changed)
+            if history_is_long():
+                self._go_on_as_new()
 
     def _needs_confirmation(self, asked: DeletionAssessment) -> bool:
         """A deletion that was refused once stays refused, whatever the policy; one that began is not stopped."""
@@ -235,7 +248,7 @@ class DeprovisionWorkflow:
             await self._another_count(left)
             if history_is_long():
                 self._go_on_as_new()
-            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+            asked = await self._assess_when_alone()
         self._began = workflow.now()
         return asked
 
@@ -381,8 +394,7 @@ class DeprovisionWorkflow:
         self._removed += gone
         self._passed_over += gone.passed_over
         if self._passed_over:
-            warning = WarningInput(mandate=self._mandate, reason="LeftAlone", message="; ".join(self._passed_over))
-            await quick(StatusActivities.record_warning, warning)
+            await self._record_event("LeftAlone", "; ".join(self._passed_over), warning=True)
 
     async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""

@@ -73,6 +73,8 @@ class World:
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
     confirmed: bool = False
+    aside: str = ""
+    """Why nothing may be done: another manager runs."""
     refused_before: bool = False
     record: DeletionRecord | None = None
     """What the CR says that its deletion has decided."""
@@ -131,6 +133,7 @@ class World:
             record=self.record,
             confirmed=self.confirmed,
             refused=self.refused_before,
+            aside=self.aside,
             bounds=self.bounds,
         )
 
@@ -206,6 +209,12 @@ class World:
             activity.heartbeat()
             await asyncio.sleep(0.05)
         return Remaining(instances=self.instances)
+
+    @activity.defn
+    async def wait_until_alone(self, input: ChartInput) -> None:
+        while self.aside:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
 
     @activity.defn
     async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
@@ -286,6 +295,7 @@ class World:
             "count_service_objects",
             "restore_operand",
             "wait_for_another_count",
+            "wait_until_alone",
             "hard_delete_service_objects",
             "soft_delete_service_objects",
             "check_consent",
