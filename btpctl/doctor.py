@@ -1,6 +1,5 @@
 """Checks everything that worker and trigger need, and says of each what to do if it is not so."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +14,7 @@ from temporalio.service import RPCError
 
 from btpctl.connections import CommandError, cluster, temporal
 from btpctl.deletions import pending_deletions
+from btpctl.rights import needed, not_allowed
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
@@ -23,17 +23,13 @@ from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,
-    LEASES,
     NAMESPACES,
     PRIORITY_CLASSES,
     SECRETS,
-    SERVICE_BINDINGS,
-    SERVICE_INSTANCES,
     Resource,
-    chart_kind,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, GO_MANAGER_LEASE, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.text import plain, some
 from operand.credentials import Credentials
@@ -43,12 +39,7 @@ from runtime.identity import identity_of
 from runtime.operand_chart import renderer_of
 from runtime.settings import WorkerSettings
 
-ACCESS_REVIEWS: Final = Resource(
-    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False
-)
 EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
-Right = tuple[Resource, str, str | None, str | None]
-"""Kind, verb, namespace, name."""
 
 
 @dataclass(frozen=True)
@@ -135,51 +126,11 @@ async def _secret(kube: Kube) -> tuple[bool, str]:
 async def _rights(kube: Kube, objects: list[Object]) -> tuple[bool, str]:
     """What a worker does, asked of the API server for whoever runs this (SelfSubjectAccessReview)."""
     wanted = needed(objects)
-    room = asyncio.Semaphore(8)
-
-    async def allowed(right: Right) -> bool:
-        resource, verb, namespace, name = right
-        plural, _, subresource = resource.plural.partition("/")
-        attributes = {
-            "group": resource.group,
-            "resource": plural,
-            "subresource": subresource,
-            "verb": verb,
-            "namespace": namespace or "",
-            "name": name or "",
-        }
-        review: Object = {
-            "apiVersion": ACCESS_REVIEWS.api_version,
-            "kind": ACCESS_REVIEWS.kind,
-            "metadata": {},
-            "spec": {"resourceAttributes": attributes},
-        }
-        async with room:
-            answer = await kube.review(ACCESS_REVIEWS, review)
-        return bool((answer.get("status") or {}).get("allowed"))
-
-    answers = await asyncio.gather(*map(allowed, wanted))
-    missing = [right for right, yes in zip(wanted, answers, strict=True) if not yes]
+    missing = await not_allowed(kube, wanted)
     if not missing:
         return True, f"all {len(wanted)} that a worker needs"
     shown = "; ".join(f"{verb} {resource.plural} {name or ''}".strip() for resource, verb, _, name in missing[:5])
     return False, f"{len(missing)} of {len(wanted)} are missing: {shown}; chart/btp-manager grants them to the worker"
-
-
-def needed(objects: list[Object]) -> list[Right]:
-    """The rights that provisioning and deletion use."""
-    status = Resource(BTP_OPERATORS.group, BTP_OPERATORS.version, "BtpOperator", "btpoperators/status")
-    rights: list[Right] = [(BTP_OPERATORS, verb, None, None) for verb in ("get", "list", "patch")]
-    rights.append((status, "patch", None, None))
-    for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-        rights += [(resource, verb, None, None) for verb in ("list", "watch", "patch", "delete", "deletecollection")]
-    rights += [(SECRETS, verb, None, None) for verb in ("get", "patch", "delete")]
-    rights.append((LEASES, "get", KYMA_NAMESPACE, GO_MANAGER_LEASE))
-    for obj in objects:
-        resource, meta = chart_kind(obj), obj["metadata"]
-        for verb in ("create", "patch", "delete"):
-            rights.append((resource, verb, meta.get("namespace"), meta["name"]))
-    return rights
 
 
 async def _temporal_checks(settings: WorkerSettings) -> list[Check]:

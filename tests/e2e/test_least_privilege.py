@@ -10,15 +10,18 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import yaml
 from temporalio.client import Client
 
 from dispatch.names import default_task_queue
 from localcluster.environment import RELEASE, Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
+from operand.pki import new_serving
 from tests.e2e.deletion import Scene
 from tests.unit.test_monitoring import ALERT_EXPRESSIONS, EXPRESSIONS, metrics
 
@@ -36,11 +39,17 @@ Right = tuple[str, str, str, str]
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[Scene]:
-    with (
-        ServiceManager() as sap,
-        Environment({"BTP_HARD_DELETE_TIMEOUT": "8s", "BTP_READY_TIMEOUT": "60s"}, deployed=True) as environment,
-    ):
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """With certificates that a user gives: their ConfigMap is written then, and at no other time."""
+    given = new_serving(["example.com"], datetime.now(UTC))[1].decode()
+    operand_values = tmp_path_factory.mktemp("operand") / "values.yaml"
+    operand_values.write_text(yaml.safe_dump({"manager": {"customCACerts": [given]}}))
+    settings = {
+        "BTP_HARD_DELETE_TIMEOUT": "8s",
+        "BTP_READY_TIMEOUT": "60s",
+        "BTP_OPERAND_VALUES": str(operand_values),
+    }
+    with ServiceManager() as sap, Environment(settings, deployed=True) as environment:
         scene = Scene(environment, sap)
         tell(scene)
         yield scene
