@@ -12,6 +12,9 @@ RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /app
 COPY pyproject.toml uv.lock ./
 ENV UV_PROJECT_ENVIRONMENT=/venv UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
+RUN uv sync --frozen --no-default-groups --no-install-project
+# The commands `btpctl` and `kubectl-btp`, which lead to /app in the image below.
+COPY . .
 RUN uv sync --frozen --no-default-groups
 
 # docker build --target sbom --output . .   writes sbom.json (CycloneDX) with every locked Python package.

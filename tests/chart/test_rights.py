@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from btpctl.doctor import Right, needed
+from btpctl.rights import Right, needed
 from localcluster.environment import MANAGER_CHART, RELEASE
 from models.names import KYMA_NAMESPACE
 from operand.rendering import ChartRenderer
