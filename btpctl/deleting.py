@@ -87,7 +87,8 @@ async def _update(options: Options, name: str, update: str, *arguments: Any) -> 
             async with asyncio.timeout(options.timeout):
                 return str(await handle.execute_update(update, args=arguments))
         except WorkflowUpdateFailedError as error:
-            raise CommandError(f"{operator.ref}: {plain(error.cause, show.LONGEST)}") from error
+            said = getattr(error.cause, "message", error.cause)
+            raise CommandError(f"{operator.ref}: {plain(said, show.LONGEST)}") from error
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise await _nobody(ends, operator, options) from error
         except RPCError as error:

@@ -1,11 +1,11 @@
-"""The doctor asks for no right that the manager's chart does not grant: both say what a worker needs."""
+"""The doctor asks for no right that the manager's chart does not grant: both say what worker and trigger need."""
 
 import subprocess
 from typing import Any
 
 import yaml
 
-from btpctl.rights import Right, needed
+from btpctl.rights import Right, needed, needed_by_trigger
 from localcluster.environment import MANAGER_CHART, RELEASE
 from models.names import KYMA_NAMESPACE
 from operand.rendering import ChartRenderer
@@ -17,14 +17,14 @@ VALUES: dict[str, Any] = {
 }
 
 
-def worker_roles() -> list[dict[str, Any]]:
+def roles_of(process: str) -> list[dict[str, Any]]:
     command = ["helm", "template", RELEASE, str(MANAGER_CHART), "--namespace", KYMA_NAMESPACE]
     rendered = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     objects = [obj for obj in yaml.safe_load_all(rendered) if obj]
     return [
         obj
         for obj in objects
-        if obj["kind"] in ("ClusterRole", "Role") and obj["metadata"]["name"].startswith(f"{RELEASE}-worker")
+        if obj["kind"] in ("ClusterRole", "Role") and obj["metadata"]["name"].startswith(f"{RELEASE}-{process}")
     ]
 
 
@@ -44,7 +44,7 @@ def grants(role: dict[str, Any], right: Right) -> bool:
 
 async def test_every_right_that_the_doctor_asks_for_is_granted_to_the_worker() -> None:
     objects = await ChartRenderer(OPERAND_CHART, rbac=False).render(VALUES)
-    roles, rights = worker_roles(), needed(objects)
+    roles, rights = roles_of("worker"), needed(objects)
     assert len(roles) > 1 and len(rights) > 40
     missing = [right for right in rights if not any(grants(role, right) for role in roles)]
     assert missing == []
@@ -52,5 +52,11 @@ async def test_every_right_that_the_doctor_asks_for_is_granted_to_the_worker() -
 
 async def test_a_right_that_nobody_grants_is_noticed() -> None:
     objects = await ChartRenderer(OPERAND_CHART, rbac=True).render(VALUES)
-    roles = worker_roles()
+    roles = roles_of("worker")
     assert [right for right in needed(objects) if not any(grants(role, right) for role in roles)]
+
+
+def test_every_right_that_the_doctor_asks_for_is_granted_to_the_trigger() -> None:
+    roles, rights = roles_of("trigger"), needed_by_trigger()
+    assert len(roles) > 1 and len(rights) > 30
+    assert [right for right in rights if not any(grants(role, right) for role in roles)] == []
