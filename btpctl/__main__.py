@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import time
+import tomllib
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -26,7 +27,7 @@ from kube.resources import BTP_OPERATORS
 from models.text import plain
 from operand.report_parts import stored_parts, text_of
 from runtime.process import leave
-from runtime.settings import SettingsError
+from runtime.settings import CHECKOUT, SettingsError
 
 EVERY = 1.0
 """Seconds between two looks of `--watch`."""
@@ -47,8 +48,15 @@ doctor.register(app, console)
 
 def _version(wanted: bool) -> None:
     if wanted:
-        console.print(f"btpctl {importlib.metadata.version('btp-manager')}")
+        console.print(f"btpctl {_installed_version()}")
         raise typer.Exit
+
+
+def _installed_version() -> str:
+    try:
+        return importlib.metadata.version("btp-manager")
+    except importlib.metadata.PackageNotFoundError:  # in the image, which has the code but installed no package of it
+        return str(tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"])
 
 
 @app.callback()

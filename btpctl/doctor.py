@@ -40,7 +40,9 @@ from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.text import some
 from operand.credentials import Credentials
-from operand.rendering import ChartRenderer, RenderError
+from operand.other_manager import other_manager
+from operand.rendering import RenderError
+from runtime.operand_chart import renderer_of
 from runtime.settings import SettingsError, WorkerSettings
 
 EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
@@ -94,6 +96,7 @@ async def examine(options: Options, process: str) -> list[Check]:
     classes = sorted({name for obj in objects if (name := _priority_class(obj))})
     further: dict[str, Look] = {
         "pending deletions": pending_deletions,
+        "another manager": _alone,
         "namespace": partial(_there, resource=NAMESPACES, name=KYMA_NAMESPACE),
         **{f"PriorityClass {name}": partial(_there, resource=PRIORITY_CLASSES, name=name) for name in classes},
         "Secret": _secret,
@@ -103,16 +106,15 @@ async def examine(options: Options, process: str) -> list[Check]:
 
 
 async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
     if "chart_path" not in settings.model_fields_set and not settings.chart_path.exists():
         return [], Check("chart", True, "not looked at: the worker's image has it, this computer does not", warns=True)
     try:
-        renderer.check()
+        renderer = await renderer_of(settings)
         values = EXAMPLE.values()
         values["manager"]["webhook"] = {"caBundle": "ZG9jdG9y"}
         objects = await renderer.render(values)
     except (ValueError, RenderError) as error:
-        return [], Check("chart", False, f"{renderer.chart}: {error}")
+        return [], Check("chart", False, f"{settings.chart_path}: {error}")
     return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
 
 
@@ -140,6 +142,12 @@ async def _crd(kube: Kube) -> tuple[bool, str]:
             return False, "BtpOperators are unknown; kubectl apply -f chart/btp-manager/crds/"
         raise
     return True, f"{len(found.items)} BtpOperators at {kube.host}"
+
+
+async def _alone(kube: Kube) -> tuple[bool, str]:
+    if seen := await other_manager(kube):
+        return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
+    return True, "none"
 
 
 async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:

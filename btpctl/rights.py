@@ -8,6 +8,7 @@ from kube.client import Kube
 from kube.resources import (
     BTP_OPERATORS,
     CONFIG_MAPS,
+    LEASES,
     NAMESPACES,
     SECRETS,
     SERVICE_BINDINGS,
@@ -15,7 +16,7 @@ from kube.resources import (
     Resource,
     chart_kind,
 )
-from models.names import KYMA_NAMESPACE
+from models.names import GO_MANAGER_LEASE, KYMA_NAMESPACE
 from trigger.watcher import sources
 
 ACCESS_REVIEWS: Final = Resource(
@@ -34,6 +35,7 @@ def needed(objects: list[Object]) -> list[Right]:
     for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
         rights += [(resource, verb, None, None) for verb in ("list", "watch", "patch", "delete", "deletecollection")]
     rights += [(SECRETS, verb, None, None) for verb in ("get", "patch", "delete")]
+    rights.append((LEASES, "get", KYMA_NAMESPACE, GO_MANAGER_LEASE))
     for obj in objects:
         resource, meta = chart_kind(obj), obj["metadata"]
         for verb in ("create", "patch", "delete"):
