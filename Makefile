@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -26,6 +26,12 @@ record: binaries ## record the histories that replay tests use, after a workflow
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)
+
+wheel: $(UV) ## build btpctl for a laptop: dist/btp_manager-*.whl, for `pipx install` or `uv tool install`
+	@$(UV) build --quiet --wheel --out-dir dist
+
+screens: $(UV) ## draw what btpctl shows, for docs/pictures
+	@$(RUN) python -m localcluster.screens
 
 soak: binaries ## an hour of small troubles, with memory and sockets counted; writes the table in docs/reliability.md
 	@$(RUN) python -m tests.chaos.soak $(ARGS)
