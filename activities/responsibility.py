@@ -25,11 +25,13 @@ from operand.credentials import read_credentials
 class ResponsibilityActivities:
     """Looks at all BtpOperators of the cluster."""
 
-    def __init__(self, kube: Kube, bounds: Bounds | None = None) -> None:
+    def __init__(self, kube: Kube, bounds: Bounds | None = None, any_address: bool = False) -> None:
         """Args:
         bounds: what the worker's settings say about deletions.
+        any_address: let Secret sap-btp-manager name http: for tests.
         """
         self._kube = kube
+        self._any_address = any_address
         self._bounds = bounds
 
     @activity.defn
@@ -50,7 +52,7 @@ class ResponsibilityActivities:
         if oldest.ref.uid != ref.uid:
             finding = older_exists(oldest)
             return Assessment(standing=Standing.SPARE, finding=finding, claimed=me.holds_finalizer, reason=known)
-        credentials = await read_credentials(self._kube)
+        credentials = await read_credentials(self._kube, self._any_address)
         return Assessment(
             standing=Standing.RESPONSIBLE,
             finding=credentials if isinstance(credentials, Finding) else None,

@@ -63,7 +63,7 @@ class Check:
 async def examine(settings: WorkerSettings) -> list[Check]:
     """Every check; none stops the others."""
     objects, chart = await _chart(settings)
-    return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
+    return [chart, *await _cluster_checks(objects, settings.any_address), *await _temporal_checks(settings)]
 
 
 async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
@@ -77,7 +77,7 @@ async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
     return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
 
 
-async def _cluster_checks(objects: list[Object]) -> list[Check]:
+async def _cluster_checks(objects: list[Object], any_address: bool) -> list[Check]:
     try:
         kube = await cluster()
     except CommandError as error:
@@ -88,7 +88,7 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
             checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
-        checks.append(await _look("Secret", lambda: _secret(kube), kube))
+        checks.append(await _look("Secret", lambda: _secret(kube, any_address), kube))
         checks.append(await _look("rights", lambda: _rights(kube, objects), kube))
         return checks
     finally:
@@ -118,8 +118,8 @@ async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
     return found is not None, name if found else f"{resource.kind} {name} does not exist; create it"
 
 
-async def _secret(kube: Kube) -> tuple[bool, str]:
-    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE))
+async def _secret(kube: Kube, any_address: bool) -> tuple[bool, str]:
+    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE), any_address=any_address)
     return trouble is None, trouble[1] if trouble else f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET} has every key"
 
 

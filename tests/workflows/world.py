@@ -65,6 +65,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    doubt: str = ""
+    """Why the operand does not trust the token URL."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
     instances_go: bool = True
@@ -136,6 +138,11 @@ class World:
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
         return True
+
+    @activity.defn
+    async def check_token_url(self, mandate: Mandate) -> str:
+        self._ask("check_token_url")
+        return self.doubt
 
     @activity.defn
     async def record_warning(self, input: WarningInput) -> None:
@@ -271,6 +278,7 @@ class World:
             "assess_deletion",
             "set_status",
             "record_warning",
+            "check_token_url",
             "check_drift",
             "apply_chart",
             "wait_until_ready",
