@@ -310,6 +310,9 @@ class DeprovisionWorkflow:
         gone = await self._step(TeardownActivities.remove_resources, limit, timedelta(minutes=1), text)
         self._removed += gone
         self._passed_over += gone.passed_over
+        if self._passed_over:
+            warning = WarningInput(mandate=self._mandate, reason="LeftAlone", message="; ".join(self._passed_over))
+            await quick(StatusActivities.record_warning, warning)
 
     async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
