@@ -53,6 +53,12 @@ WEBHOOK_CERT_SECRET: Final = "webhook-server-cert"
 MANAGED_SECRETS: Final = (OPERAND_CREDENTIALS_SECRET, CA_SECRET, WEBHOOK_CERT_SECRET)
 """Every Secret that carries our label. They are read and watched one by one: a list would show everybody's."""
 
+GO_MANAGER_DEPLOYMENT: Final = "btp-manager-controller-manager"
+GO_MANAGER_LEASE: Final = "ec023d38.kyma-project.io"
+"""What kyma-project/btp-manager holds while it runs. Both are in kyma-system."""
+GO_MANAGER_SETTINGS: Final = "sap-btp-manager"
+"""Its ConfigMap, which this manager does not read."""
+
 PROVISION_WORKFLOW: Final = "ProvisionWorkflow"
 DEPROVISION_WORKFLOW: Final = "DeprovisionWorkflow"
 RESYNC_WORKFLOW: Final = "ResyncWorkflow"

@@ -96,9 +96,9 @@ def build_worker(
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),
-        # Cancellations travel with heartbeats: a deletion must not wait long for a chart apply to stop.
-        max_heartbeat_throttle_interval=timedelta(milliseconds=500),
-        default_heartbeat_throttle_interval=timedelta(milliseconds=500),
+        # Each heartbeat is a write of the server's. More would not find a dead worker sooner (DEAD_AFTER); what must
+        # be noticed sooner, above all that a CR no longer asks for what is done, is watched (operand/mandated.py).
+        max_heartbeat_throttle_interval=timedelta(seconds=3),
         # A run whose worker died is taken up by another one soon.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),

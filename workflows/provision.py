@@ -34,9 +34,10 @@ with workflow.unsafe.imports_passed_through():
         ReadyInput,
         Standing,
     )
-    from models.status import Finding, ProgressReport, WarningInput
+    from models.status import EventInput, Finding, ProgressReport
     from models.text import code
-    from workflows.calls import count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.aside import stand_aside
+    from workflows.calls import LOOKING, count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
@@ -159,6 +160,10 @@ class ProvisionWorkflow:
             return None
         if seen.standing is Standing.SPARE and seen.finding:
             return await self._stand_by(seen, seen.finding)
+        if seen.finding and seen.finding.reason is Reason.OTHER_MANAGER_RUNS:
+            await self._not_ready(seen.finding)
+            await stand_aside(self._mandate, news=lambda: self._dirty)
+            return None
         if not seen.claimed and not await self._claim():
             return None
         if seen.finding:
@@ -234,7 +239,7 @@ class ProvisionWorkflow:
         waiting = workflow.start_activity_method(
             ReadinessActivities.wait_until_ready,
             ReadyInput(mandate=self._mandate, timeout=left),
-            **long(left, timedelta(minutes=1), "wait until everything is ready"),
+            **long(left, timedelta(minutes=1), "wait until everything is ready", cancellation=LOOKING),
         )
         try:
             await workflow.wait_condition(lambda: waiting.done() or self._dirty)
@@ -265,8 +270,8 @@ class ProvisionWorkflow:
         doubt = await self._doubt()
         await self._say(Reason.RECONCILE_SUCCEEDED, f"{said}, but {doubt}" if doubt else said)
         if doubt:
-            warning = WarningInput(mandate=self._mandate, reason=NOT_TRUSTED, message=doubt)
-            await quick(StatusActivities.record_warning, warning)
+            event = EventInput(mandate=self._mandate, reason=NOT_TRUSTED, message=doubt, warning=True)
+            await quick(StatusActivities.record_event, event)
         return ProvisionResult(outcome=ProvisionOutcome.READY, reason=Reason.RECONCILE_SUCCEEDED)
 
     async def _doubt(self) -> str:

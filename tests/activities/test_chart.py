@@ -64,11 +64,12 @@ async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_s
 
 
 async def test_drift_is_found_and_mended_and_what_others_added_stays(
-    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
+    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     await steps.apply(mandate)
     await kube.delete(CLUSTER_ROLES, ROLE)
-    await kube.merge(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE, {"data": {"CLUSTER_ID": "wrong", "THEIRS": "kept"}})
+    path, data = CONFIG_MAPS.path(KYMA_NAMESPACE, CONFIG), {"CLUSTER_ID": "wrong", "THEIRS": "kept"}
+    control_plane.request("PATCH", f"{path}?fieldManager=theirs", {"data": data}, "application/merge-patch+json")
     drifted = (await steps.check_drift(mandate)).drifted
     assert sorted(drifted) == [f"ClusterRole {ROLE}", f"ConfigMap {KYMA_NAMESPACE}/{CONFIG}"]
     assert sorted((await steps.apply(mandate)).written) == sorted(drifted)

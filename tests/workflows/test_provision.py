@@ -50,7 +50,7 @@ async def test_a_token_url_that_the_operand_does_not_trust_is_told_beside_ready(
     result = await run(temporal, world)
     assert result.outcome is ProvisionOutcome.READY and world.reasons[-1] is Reason.RECONCILE_SUCCEEDED
     assert world.messages[-1] == f"the operand is installed and ready, but {world.doubt}"
-    assert world.diary == ["assess", "apply", "wait", "warn TokenURLNotTrusted"]
+    assert world.diary == ["assess", "apply", "wait", "event TokenURLNotTrusted"]
 
 
 async def test_a_look_at_the_token_url_that_fails_takes_nothing_from_ready(temporal: Client) -> None:
@@ -213,6 +213,21 @@ async def test_a_change_while_readiness_is_waited_for_is_looked_at_without_waiti
         await handle.signal(LOOK_AGAIN)
         result = await asyncio.wait_for(handle.result(), 15)
     assert result.outcome is ProvisionOutcome.READY and result.passes == 2
+
+
+@pytest.mark.parametrize("signal", [LOOK_AGAIN, DELETION_REQUESTED])
+async def test_nothing_waits_until_a_look_at_readiness_hears_that_it_is_over(temporal: Client, signal: str) -> None:
+    world = World(deaf_wait=(heard := asyncio.Event()))
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        while "wait" not in world.diary:
+            await asyncio.sleep(0.02)
+        await handle.signal(signal)
+        async with asyncio.timeout(20):
+            while world.diary.count("apply") < 2 and "remove operand" not in world.diary:
+                await asyncio.sleep(0.02)
+        heard.set()
+        await temporal.get_workflow_handle(handle.id).result()
 
 
 async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(temporal: Client) -> None:
