@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -20,6 +20,12 @@ image: $(UV) ## build the image btp-manager:local with docker, podman or buildah
 
 values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
 	@$(RUN) python -m localcluster.chartvalues
+
+compare-upstream: binaries ## CHART=FOLDER: in what a newer chart of the operand differs from ours
+	@$(RUN) python -m localcluster.upstream $(CHART) $(ARGS)
+
+module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL --set image.repository=..." as in `helm template`
+	@$(RUN) python -m localcluster.module $(ARGS)
 
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record

@@ -50,8 +50,12 @@ AT_ONCE: Final = 8
 class ChartActivities:
     """Renders, compares and applies the chart."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, any_address: bool = False) -> None:
+        """Args:
+        any_address: let Secret sap-btp-manager name http: for tests.
+        """
         self._kube = kube
+        self._any_address = any_address
         self._renderer = renderer
         self._comparison = Comparison(kube, renderer)
         self._drift = Drift(kube)
@@ -104,7 +108,7 @@ class ChartActivities:
             progress.got_answer()
             if not await is_operand_needed(self._kube):
                 return Applied(chart_version=self._renderer.version)
-            credentials = await read_credentials(self._kube)
+            credentials = await read_credentials(self._kube, self._any_address)
             if isinstance(credentials, Finding):
                 said, credentials = credentials, await installed_credentials(self._kube)
                 if isinstance(credentials, Finding):
@@ -135,7 +139,7 @@ class ChartActivities:
         return applied
 
     async def _credentials(self) -> Credentials:
-        answer = await read_credentials(self._kube)
+        answer = await read_credentials(self._kube, self._any_address)
         if isinstance(answer, Finding):
             raise Permanent(answer.reason, answer.message)
         return answer

@@ -92,14 +92,15 @@ async def examine(options: Options, process: str) -> list[Check]:
     if process == "trigger":
         rights = partial(_rights, "the trigger", needed_by_trigger())
         return [*await _cluster_checks(options, {"rights": rights}), *await _temporal_checks(options)]
-    objects, chart = await _chart(options.settings())
+    settings = options.settings()
+    objects, chart = await _chart(settings)
     classes = sorted({name for obj in objects if (name := _priority_class(obj))})
     further: dict[str, Look] = {
         "pending deletions": pending_deletions,
         "another manager": _alone,
         "namespace": partial(_there, resource=NAMESPACES, name=KYMA_NAMESPACE),
         **{f"PriorityClass {name}": partial(_there, resource=PRIORITY_CLASSES, name=name) for name in classes},
-        "Secret": _secret,
+        "Secret": partial(_secret, settings.any_address),
         "rights": partial(_rights, "the worker", needed(objects)),
     }
     return [chart, *await _cluster_checks(options, further), *await _temporal_checks(options)]
@@ -163,8 +164,8 @@ async def _rights(who: str, wanted: list[Right], kube: Kube) -> tuple[bool, str]
     return False, f"{len(missing)} of {len(wanted)} are missing: {shown}; chart/btp-manager grants them to {who}"
 
 
-async def _secret(kube: Kube) -> tuple[bool, str]:
-    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE))
+async def _secret(any_address: bool, kube: Kube) -> tuple[bool, str]:
+    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE), any_address=any_address)
     return trouble is None, trouble[1] if trouble else f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET} has every key"
 
 

@@ -176,9 +176,10 @@ class WorkerSettings(Settings):
         description="Whether the operand's chart makes the operand's roles and bindings, for which the worker must "
         "hold every right in them. `false` where they are there already: `chart/btp-manager` brings them.",
     )
-    reclaim_any_address: bool = Field(
+    any_address: bool = Field(
         False,
-        description="Lets Secret sap-btp-reclaim name http and addresses that are not on the internet: for tests.",
+        description="Lets Secrets sap-btp-manager and sap-btp-reclaim name http, and the latter addresses that are "
+        "not on the internet: for tests.",
     )
 
 

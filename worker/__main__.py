@@ -66,7 +66,7 @@ async def main(settings: WorkerSettings) -> None:
                 here.task_queue,
                 temporal.listed,
                 settings.bounds(),
-                settings.reclaim_any_address,
+                settings.any_address,
             ) as worker:
                 temporal.tell(partial(setattr, worker, "client"))
                 serving.set()
@@ -85,14 +85,14 @@ def build_worker(
     task_queue: str,
     listed: bool = True,
     bounds: Bounds | None = None,
-    reclaim_any_address: bool = False,
+    any_address: bool = False,
 ) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed, bounds, reclaim_any_address),
+        activities=all_activities(kube, renderer, task_queue, listed, bounds, any_address),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),

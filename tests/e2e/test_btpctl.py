@@ -24,7 +24,7 @@ from localcluster.terminal import at_terminal
 from models.names import KYMA_NAMESPACE, RECLAIM_SECRET
 from tests.e2e.deletion import Scene
 
-SETTINGS = {"BTP_HARD_DELETE_TIMEOUT": "10m", "BTP_RECLAIM_ANY_ADDRESS": "true"}
+SETTINGS = {"BTP_HARD_DELETE_TIMEOUT": "10m"}
 
 
 @pytest.fixture(scope="module")

@@ -66,6 +66,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    doubt: str = ""
+    """Why the operand does not trust the token URL."""
     deaf_wait: asyncio.Event | None = None
     """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
@@ -143,6 +145,11 @@ class World:
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
         return True
+
+    @activity.defn
+    async def check_token_url(self, mandate: Mandate) -> str:
+        self._ask("check_token_url")
+        return self.doubt
 
     @activity.defn
     async def record_event(self, input: EventInput) -> None:
@@ -288,6 +295,7 @@ class World:
             "remove_finalizer",
             "assess_deletion",
             "set_status",
+            "check_token_url",
             "record_event",
             "check_drift",
             "apply_chart",
