@@ -50,10 +50,13 @@ AT_ONCE: Final = 8
 class ChartActivities:
     """Renders, compares and applies the chart."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, place: str = "") -> None:
+        """Args:
+        place: of this worker, as its Deployment says (operand/installation.py).
+        """
         self._kube = kube
         self._renderer = renderer
-        self._comparison = Comparison(kube, renderer)
+        self._comparison = Comparison(kube, renderer, place)
         self._drift = Drift(kube)
         self._rivals = Rivals()
 

@@ -26,15 +26,17 @@ def all_activities(
     listed: bool,
     bounds: Bounds | None = None,
     reclaim_any_address: bool = False,
+    place: str = "",
 ) -> list[Callable[..., Any]]:
     """Every activity, bound to its clients.
 
     Args:
         listed: whether Temporal's namespace has our search attributes.
         bounds: what the worker's settings say about deletions; None: inputs are believed.
+        place: the Deployment that the worker is of; empty if somebody started it by hand.
     """
     reclaim = ReclaimActivities(kube, reclaim_any_address)
-    responsibility, chart = ResponsibilityActivities(kube, bounds), ChartActivities(kube, renderer)
+    responsibility, chart = ResponsibilityActivities(kube, bounds), ChartActivities(kube, renderer, place)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
         responsibility.assess_operator,

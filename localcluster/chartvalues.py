@@ -18,7 +18,7 @@ from runtime.settings import TriggerSettings, WorkerSettings
 VALUES: Final = CHECKOUT / "chart" / "btp-manager" / "values.yaml"
 SCHEMA: Final = CHECKOUT / "chart" / "btp-manager" / "values.schema.json"
 PAGE: Final = CHECKOUT / "docs" / "values.md"
-OF_THE_CHART: Final = {"task_queue", "payload_key", "metrics_address", "health_address", "operand_rbac"}
+OF_THE_CHART: Final = {"task_queue", "payload_key", "metrics_address", "health_address", "operand_rbac", "installation"}
 """Settings that have a value of their own in the chart, or that its other objects rely on."""
 DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ms|d|h|m|s))+$"
 _LINE: Final = re.compile(r"( *)([A-Za-z]+):(?: (.+))?$")
