@@ -6,6 +6,7 @@ from typing import Any
 from activities.chart import ChartActivities
 from activities.confirmation import ConfirmationActivities
 from activities.hard_delete import HardDeleteActivities
+from activities.other_manager import OtherManagerActivities
 from activities.readiness import ReadinessActivities
 from activities.reclaim import ReclaimActivities
 from activities.responsibility import ResponsibilityActivities
@@ -44,13 +45,14 @@ def all_activities(
         responsibility.remove_finalizer,
         responsibility.assess_deletion,
         status.set_status,
-        status.record_warning,
+        status.record_event,
         chart.check_drift,
         chart.apply_chart,
         chart.restore_operand,
         ReadinessActivities(kube).wait_until_ready,
         ServiceObjectActivities(kube).count_service_objects,
         ConfirmationActivities(kube).wait_for_another_count,
+        OtherManagerActivities(kube).wait_until_alone,
         HardDeleteActivities(kube).hard_delete_service_objects,
         SoftDeleteActivities(kube).soft_delete_service_objects,
         teardown.remove_operand,

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
     from dispatch.search_attributes import NAME_ATTRIBUTE, STATE_ATTRIBUTE
     from models.conditions import MEANING
-    from models.deprovision import DeletionRecord
+    from models.deletion_record import DeletionRecord
     from models.mandate import Mandate
     from models.names import SUPERSEDED
     from models.status import Finding, StatusInput

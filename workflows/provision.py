@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.status import Finding, ProgressReport
     from models.text import code
+    from workflows.aside import stand_aside
     from workflows.calls import LOOKING, count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
@@ -155,6 +156,10 @@ class ProvisionWorkflow:
             return None
         if seen.standing is Standing.SPARE and seen.finding:
             return await self._stand_by(seen, seen.finding)
+        if seen.finding and seen.finding.reason is Reason.OTHER_MANAGER_RUNS:
+            await self._not_ready(seen.finding)
+            await stand_aside(self._mandate, news=lambda: self._dirty)
+            return None
         if not seen.claimed and not await self._claim():
             return None
         if seen.finding:

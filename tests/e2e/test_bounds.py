@@ -17,6 +17,8 @@ from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE
 from tests.e2e.deletion import Scene
 
+pytestmark = pytest.mark.long
+
 EVENTS = 10_000
 LONGEST_RUN = 2000
 HEARTBEATS = 3.0

@@ -15,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from models.conditions import Reason
+from models.deletion_record import DeletionRecord
 from models.deprovision import (
     AbandonedObject,
     ConfirmationInput,
     DeletionAssessment,
-    DeletionRecord,
     HardDeleted,
     HardDeleteInput,
     ReleaseKind,
@@ -36,7 +36,7 @@ from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
 from models.reclaim import Outcome, ReclaimConsent, ReclaimEnd, Round, RoundInput
-from models.status import StatusInput, WarningInput
+from models.status import EventInput, StatusInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -73,6 +73,8 @@ class World:
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
     confirmed: bool = False
+    aside: str = ""
+    """Why nothing may be done: another manager runs."""
     refused_before: bool = False
     record: DeletionRecord | None = None
     """What the CR says that its deletion has decided."""
@@ -93,6 +95,7 @@ class World:
     diary: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     applying: asyncio.Event = field(default_factory=asyncio.Event)
     let_apply_end: asyncio.Event | None = None
     stopping_takes: float = 0.1
@@ -130,6 +133,7 @@ class World:
             record=self.record,
             confirmed=self.confirmed,
             refused=self.refused_before,
+            aside=self.aside,
             bounds=self.bounds,
         )
 
@@ -141,8 +145,9 @@ class World:
         return True
 
     @activity.defn
-    async def record_warning(self, input: WarningInput) -> None:
-        self.diary.append(f"warn {input.reason}")
+    async def record_event(self, input: EventInput) -> None:
+        self.diary.append(f"event {input.reason}")
+        self.events.append(f"{input.reason}: {input.message}")
 
     @activity.defn
     async def check_drift(self, input: ChartInput) -> Survey:
@@ -204,6 +209,12 @@ class World:
             activity.heartbeat()
             await asyncio.sleep(0.05)
         return Remaining(instances=self.instances)
+
+    @activity.defn
+    async def wait_until_alone(self, input: ChartInput) -> None:
+        while self.aside:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
 
     @activity.defn
     async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
@@ -277,13 +288,14 @@ class World:
             "remove_finalizer",
             "assess_deletion",
             "set_status",
-            "record_warning",
+            "record_event",
             "check_drift",
             "apply_chart",
             "wait_until_ready",
             "count_service_objects",
             "restore_operand",
             "wait_for_another_count",
+            "wait_until_alone",
             "hard_delete_service_objects",
             "soft_delete_service_objects",
             "check_consent",

@@ -36,7 +36,7 @@ app.kubernetes.io/component: {{ .process }}
 
 {{/* Of what makes one installation different from another. */}}
 {{- define "manager.version" -}}
-{{- list .Chart.Version (include "manager.image" .) .Values.settings .Values.extraEnv | toJson | sha256sum | trunc 12 }}
+{{- list .Chart.Version (include "manager.image" .) .Values.settings .Values.extraEnv .Values.operand | toJson | sha256sum | trunc 12 }}
 {{- end }}
 
 {{- define "manager.environment" -}}
@@ -89,6 +89,10 @@ app.kubernetes.io/component: {{ .process }}
   value: "false"
 - name: BTP_INSTALLATION # the same as long as neither version nor settings change
   value: {{ printf "%s/%s-worker/%s" .Release.Namespace (include "manager.fullname" .) (include "manager.version" .) }}
+{{- if .Values.operand }}
+- name: BTP_OPERAND_VALUES
+  value: /etc/btp-manager/operand-values.yaml
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -130,6 +134,11 @@ volumes:
       secretName: {{ . }}
       defaultMode: 0440
   {{- end }}
+  {{- if $.Values.operand }}
+  - name: operand-values
+    configMap:
+      name: {{ include "manager.fullname" $ }}-operand-values
+  {{- end }}
   {{- with $.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -164,6 +173,9 @@ volumeMounts:
   {{- end }}
   {{- if .Values.temporal.apiKeySecret }}
   - {name: temporal-api-key, mountPath: /etc/temporal-api-key, readOnly: true}
+  {{- end }}
+  {{- if .Values.operand }}
+  - {name: operand-values, mountPath: /etc/btp-manager, readOnly: true}
   {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
