@@ -50,14 +50,15 @@ AT_ONCE: Final = 8
 class ChartActivities:
     """Renders, compares and applies the chart."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer, any_address: bool = False) -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, any_address: bool = False, place: str = "") -> None:
         """Args:
         any_address: let Secret sap-btp-manager name http: for tests.
+        place: of this worker, as its Deployment says (operand/installation.py).
         """
         self._kube = kube
         self._any_address = any_address
         self._renderer = renderer
-        self._comparison = Comparison(kube, renderer)
+        self._comparison = Comparison(kube, renderer, place)
         self._drift = Drift(kube)
         self._rivals = Rivals()
 

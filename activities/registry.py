@@ -28,6 +28,7 @@ def all_activities(
     listed: bool,
     bounds: Bounds | None = None,
     any_address: bool = False,
+    place: str = "",
 ) -> list[Callable[..., Any]]:
     """Every activity, bound to its clients.
 
@@ -35,8 +36,9 @@ def all_activities(
         listed: whether Temporal's namespace has our search attributes.
         bounds: what the worker's settings say about deletions; None: inputs are believed.
         any_address: let Secrets name http, and addresses that are not on the internet: for tests.
+        place: the Deployment that the worker is of; empty if somebody started it by hand.
     """
-    reclaim, chart = ReclaimActivities(kube, any_address), ChartActivities(kube, renderer, any_address)
+    reclaim, chart = ReclaimActivities(kube, any_address), ChartActivities(kube, renderer, any_address, place)
     responsibility = ResponsibilityActivities(kube, bounds, any_address)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [

@@ -67,6 +67,7 @@ async def main(settings: WorkerSettings) -> None:
                 temporal.listed,
                 settings.bounds(),
                 settings.any_address,
+                settings.installation,
             ) as worker:
                 temporal.tell(partial(setattr, worker, "client"))
                 serving.set()
@@ -86,13 +87,14 @@ def build_worker(
     listed: bool = True,
     bounds: Bounds | None = None,
     any_address: bool = False,
+    place: str = "",
 ) -> Worker:
     """The Temporal worker with everything in it."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed, bounds, any_address),
+        activities=all_activities(kube, renderer, task_queue, listed, bounds, any_address, place),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),

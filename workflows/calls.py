@@ -15,6 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from models.conditions import MEANING
     from models.deletion_record import DeletionRecord
     from models.mandate import Mandate
+    from models.names import SUPERSEDED
     from models.status import Finding, StatusInput
     from workflows.failures import AWAY, may_pass
 
@@ -36,7 +37,7 @@ LOCAL: Final = workflow.LocalActivityConfig(
         initial_interval=timedelta(milliseconds=100),
         maximum_interval=timedelta(seconds=2),
         maximum_attempts=7,
-        non_retryable_error_types=[AWAY],  # tried here again it would fail again; as a regular one it goes elsewhere
+        non_retryable_error_types=[AWAY, SUPERSEDED],  # would fail here again; as a regular one it goes elsewhere
     ),
     cancellation_type=WAIT,
 )
