@@ -45,7 +45,7 @@ with workflow.unsafe.imports_passed_through():
     from models.operator_input import OperatorInput, SoFar
     from models.status import EventInput, Finding, ProgressReport
     from models.text import code, plain
-    from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import WAIT, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.reclaim import start_reclaim
@@ -69,6 +69,7 @@ class DeprovisionWorkflow:
     """Run with the CR's one workflow id, also as the continuation of its ProvisionWorkflow."""
 
     @workflow.init
+    @needs_input
     def __init__(self, input: OperatorInput) -> None:
         self._input = input
         self._mandate = input.mandate
