@@ -178,6 +178,8 @@ class ChartActivities:
                 progress.say(f"applying {item.name}")
                 try:
                     await self._replace_binding(item, held)
+                    if item.live:
+                        await held.inherit(item.resource, item.live)
                     after = await held.apply(item.resource, item.wanted)
                     progress.got_answer()
                 except KubeError as error:

@@ -6,6 +6,7 @@ from typing import Any
 from activities.chart import ChartActivities
 from activities.confirmation import ConfirmationActivities
 from activities.hard_delete import HardDeleteActivities
+from activities.other_manager import OtherManagerActivities
 from activities.readiness import ReadinessActivities
 from activities.reclaim import ReclaimActivities
 from activities.responsibility import ResponsibilityActivities
@@ -49,6 +50,7 @@ def all_activities(
         ReadinessActivities(kube).wait_until_ready,
         ServiceObjectActivities(kube).count_service_objects,
         ConfirmationActivities(kube).wait_for_another_count,
+        OtherManagerActivities(kube).wait_until_alone,
         HardDeleteActivities(kube).hard_delete_service_objects,
         SoftDeleteActivities(kube).soft_delete_service_objects,
         teardown.remove_operand,

@@ -1,5 +1,6 @@
 """Decides which CR is responsible for the operand, and marks it with our finalizer. At most one ever is."""
 
+import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ from activities.edge import checked
 from kube.client import Kube
 from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
-from models.conditions import Reason, ready_condition, status_after
+from models.conditions import REFUSED, Reason, ready_condition, status_after
 from models.deletion_record import DeletionRecord
 from models.deprovision import DeletionAssessment, ReleaseKind
 from models.limits import Bounds
@@ -21,6 +22,7 @@ from models.operators import Operator, OperatorRef, responsible, rivals
 from models.provision import Assessment, Standing
 from models.status import Finding
 from operand.credentials import read_credentials
+from operand.other_manager import other_manager
 
 
 class ResponsibilityActivities:
@@ -51,10 +53,13 @@ class ResponsibilityActivities:
         if oldest.ref.uid != ref.uid:
             finding = older_exists(oldest)
             return Assessment(standing=Standing.SPARE, finding=finding, claimed=me.holds_finalizer, reason=known)
-        credentials = await read_credentials(self._kube)
+        other, credentials = await asyncio.gather(other_manager(self._kube), read_credentials(self._kube))
+        stops = credentials if isinstance(credentials, Finding) else None
+        if other:
+            stops = Finding(reason=Reason.OTHER_MANAGER_RUNS, message=_another_runs(other))
         return Assessment(
             standing=Standing.RESPONSIBLE,
-            finding=credentials if isinstance(credentials, Finding) else None,
+            finding=stops,
             claimed=me.holds_finalizer,
             reason=known,
         )
@@ -115,7 +120,8 @@ class ResponsibilityActivities:
             kind=ReleaseKind.DEPROVISION,
             record=_record(me.status),
             confirmed=me.force_delete,
-            refused=ready_condition(me.status).get("reason") == Reason.NOT_CLEANED,
+            refused=ready_condition(me.status).get("reason") in REFUSED,
+            aside=_another_runs(await other_manager(self._kube)),
             bounds=self._bounds,
         )
 
@@ -148,6 +154,12 @@ def older_exists(oldest: Operator) -> Finding:
         message=f"BtpOperator {oldest.ref} (since {since}{deleting}) is responsible for the operand; "
         "this one takes over if it is the oldest when that one is gone",
     )
+
+
+def _another_runs(seen: str) -> str:
+    """What a CR says while the Go manager runs, which one sees by `seen`; empty where nothing is seen."""
+    means = "nothing is applied and nothing deleted until it is stopped, as docs/upgrade.md says"
+    return f"the Go manager runs here ({seen}): {means}" if seen else ""
 
 
 def _record(status: Mapping[str, Any] | None) -> DeletionRecord | None:

@@ -17,6 +17,7 @@ from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound
 from kube.resources import (
     CHART_KINDS,
+    CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     MUTATING_WEBHOOKS,
@@ -32,6 +33,7 @@ from models.mandate import Purpose
 from models.names import (
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
+    OPERAND_CONFIG,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_DEPLOYMENT,
     OPERAND_FINALIZER,
@@ -102,7 +104,11 @@ class TeardownActivities:
             for kind in reversed(CHART_KINDS):
                 targets += await self._ours(kind, others)
             targets += await self._elsewhere()
-            await _delete(held, targets, progress)
+            # The only note of where credentials are goes last: what could not be removed is found again by it.
+            progress.removed = progress.removed.at_least(Removed(resources=len(targets)))
+            notes = [target for target in targets if _is_note(target)]
+            await _delete(held, [target for target in targets if target not in notes], progress)
+            await _delete(held, notes, progress)
 
             async def left() -> list[str]:
                 return list(map(str, await self._left(targets)))
@@ -200,6 +206,10 @@ def _end_of_all_attempts() -> datetime:
 
 def _is_operand(target: Target) -> bool:
     return target.resource is not DEPLOYMENTS or target.name == OPERAND_DEPLOYMENT
+
+
+def _is_note(target: Target) -> bool:
+    return target.resource is CONFIG_MAPS and target.name == OPERAND_CONFIG
 
 
 async def _nobody(left: list[str], waited: float) -> str:

@@ -3,7 +3,7 @@
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import BTP_OPERATORS
-from models.conditions import Reason, ready_condition
+from models.conditions import REFUSED, ready_condition
 from models.operators import Operator
 from models.text import some
 
@@ -30,4 +30,4 @@ async def pending_deletions(kube: Kube) -> tuple[bool, str]:
 
 
 def _was_refused(operator: Operator) -> bool:
-    return ready_condition(operator.status).get("reason") == Reason.NOT_CLEANED
+    return ready_condition(operator.status).get("reason") in REFUSED

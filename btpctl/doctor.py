@@ -23,6 +23,7 @@ from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,
+    LEASES,
     NAMESPACES,
     PRIORITY_CLASSES,
     SECRETS,
@@ -32,12 +33,14 @@ from kube.resources import (
     chart_kind,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.names import CREDENTIALS_SECRET, GO_MANAGER_LEASE, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.text import plain, some
 from operand.credentials import Credentials
-from operand.rendering import ChartRenderer, RenderError
+from operand.other_manager import other_manager
+from operand.rendering import RenderError
 from runtime.identity import identity_of
+from runtime.operand_chart import renderer_of
 from runtime.settings import WorkerSettings
 
 ACCESS_REVIEWS: Final = Resource(
@@ -61,19 +64,18 @@ class Check:
 
 async def examine(settings: WorkerSettings) -> list[Check]:
     """Every check; none stops the others."""
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
-    objects, chart = await _chart(renderer)
+    objects, chart = await _chart(settings)
     return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
 
 
-async def _chart(renderer: ChartRenderer) -> tuple[list[Object], Check]:
+async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
     try:
-        renderer.check()
+        renderer = await renderer_of(settings)
         values = EXAMPLE.values()
         values["manager"]["webhook"] = {"caBundle": "ZG9jdG9y"}
         objects = await renderer.render(values)
     except (ValueError, RenderError) as error:
-        return [], Check("chart", False, f"{renderer.chart}: {error}")
+        return [], Check("chart", False, f"{settings.chart_path}: {error}")
     return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
 
 
@@ -85,6 +87,7 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
     try:
         checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
         checks.append(await _look("pending deletions", lambda: pending_deletions(kube), kube))
+        checks.append(await _look("another manager", lambda: _alone(kube), kube))
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
             checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
@@ -111,6 +114,12 @@ async def _crd(kube: Kube) -> tuple[bool, str]:
             return False, "BtpOperators are unknown; kubectl apply -f chart/btp-manager/crds/"
         raise
     return True, f"{len(found.items)} BtpOperators at {kube.host}"
+
+
+async def _alone(kube: Kube) -> tuple[bool, str]:
+    if seen := await other_manager(kube):
+        return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
+    return True, "none"
 
 
 async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
@@ -165,6 +174,7 @@ def needed(objects: list[Object]) -> list[Right]:
     for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
         rights += [(resource, verb, None, None) for verb in ("list", "watch", "patch", "delete", "deletecollection")]
     rights += [(SECRETS, verb, None, None) for verb in ("get", "patch", "delete")]
+    rights.append((LEASES, "get", KYMA_NAMESPACE, GO_MANAGER_LEASE))
     for obj in objects:
         resource, meta = chart_kind(obj), obj["metadata"]
         for verb in ("create", "patch", "delete"):

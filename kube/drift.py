@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from kube.answers import ReadObject
+from kube.inheritance import is_shared
 from models.names import APPLIED_HASH_ANNOTATION, FIELD_MANAGER
 
 Path = tuple[str, ...]
@@ -31,6 +32,8 @@ def looks_drifted(wanted: ReadObject, live: ReadObject | None) -> bool:
     ours = our_fields(live)
     if not ours:
         return True  # restored from a backup or replaced: unless it is taken over, nobody removes it
+    if is_shared(live):
+        return True  # another manager of our name wrote it, and keeps fields that we do not set
     annotations = live["metadata"].get("annotations") or {}
     if annotations.get(APPLIED_HASH_ANNOTATION) != wanted["metadata"]["annotations"][APPLIED_HASH_ANNOTATION]:
         return True

@@ -90,6 +90,7 @@ VALIDATING_WEBHOOKS: Final = Resource(
 )
 NETWORK_POLICIES: Final = Resource("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 PRIORITY_CLASSES: Final = Resource("scheduling.k8s.io", "v1", "PriorityClass", "priorityclasses", False)
+LEASES: Final = Resource("coordination.k8s.io", "v1", "Lease", "leases")
 ENDPOINT_SLICES: Final = Resource("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 
 CHART_KINDS: Final = (

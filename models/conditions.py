@@ -34,6 +34,7 @@ class Reason(StrEnum):
     PROCESSING = "Processing"
     RECONCILE_SUCCEEDED = "ReconcileSucceeded"
     OLDER_CR_EXISTS = "OlderCRExists"
+    OTHER_MANAGER_RUNS = "AnotherManagerRuns"
     MISSING_SECRET = "MissingSecret"
     INVALID_SECRET = "InvalidSecret"
     MISSING_NAMESPACE = "MissingNamespace"
@@ -82,6 +83,12 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         ready=False,
         when="Another, older BtpOperator is responsible for the operand.",
         advice="Delete this CR, or delete the one that the message names: the next-oldest takes over when it is gone.",
+    ),
+    Reason.OTHER_MANAGER_RUNS: Meaning(
+        state=State.WARNING,
+        ready=False,
+        when="The Go manager runs in this cluster. Nothing is applied and nothing deleted while it does.",
+        advice="Stop the Go manager as docs/upgrade.md says; this one goes on by itself within a minute.",
     ),
     Reason.MISSING_SECRET: Meaning(
         state=State.ERROR,
@@ -151,6 +158,11 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         advice="Mend what the message names; the next event or resync goes on from where the cluster stands.",
     ),
 }
+
+
+REFUSED: Final = frozenset({Reason.NOT_CLEANED, Reason.OTHER_MANAGER_RUNS})
+"""What a CR says whose deletion needs a confirmation: it was refused, or asked for while the manager ran that refuses
+it by default."""
 
 
 def status_after(

@@ -44,6 +44,8 @@ class DeletionAssessment(BaseModel):
     """The CR's label asks to take service objects along."""
     refused: bool = False
     """The CR says that its deletion was refused: by the Go manager, or by an earlier run."""
+    aside: str = ""
+    """Why nothing may be done: another manager runs."""
     bounds: Bounds | None = None
     """What the worker's settings say, which the workflow's input may not undercut; None of a worker before these."""
 

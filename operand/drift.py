@@ -13,6 +13,7 @@ from kube.answers import Object, is_object
 from kube.client import Kube
 from kube.drift import changed_by_apply, looks_drifted
 from kube.errors import Conflict, NotFound, Refused
+from kube.inheritance import is_shared
 from operand.rendered_vs_live import Item
 
 BELIEVED_FOR: Final = 600.0
@@ -55,7 +56,7 @@ class Drift:
         return False
 
     async def _would_change(self, item: Item) -> bool:
-        if item.live is None or item.live["metadata"].get("deletionTimestamp"):
+        if item.live is None or item.live["metadata"].get("deletionTimestamp") or is_shared(item.live):
             return True
         try:
             after = await self._kube.rehearse(item.resource, item.wanted)

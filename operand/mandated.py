@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import KubeError, Stale
+from kube.inheritance import inheriting, is_shared
 from kube.resources import BTP_OPERATORS, Resource
 from models.deprovision import Removed
 from models.mandate import Mandate, Purpose, why_lost
@@ -84,6 +85,16 @@ class MandatedKube:
 
     async def apply(self, resource: Resource, obj: Object) -> Object:
         return await self._write(lambda: self._kube.apply(resource, obj, allowed=self._is_fresh))
+
+    async def inherit(self, resource: Resource, live: Object) -> None:
+        """Have our Apply own what a manager of our name set by Update: an apply that follows can let go of it.
+
+        Raises:
+            Conflict: the object is not as it was seen.
+        """
+        if is_shared(live):
+            meta = live["metadata"]
+            await self.json_patch(resource, meta["name"], meta.get("namespace"), inheriting(live))
 
     async def delete(self, resource: Resource, name: str, namespace: str | None, *, uid: str) -> bool:
         """Ask for the deletion of the very object that was seen; False if it was not there."""

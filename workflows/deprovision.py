@@ -45,7 +45,19 @@ with workflow.unsafe.imports_passed_through():
     from models.operator_input import OperatorInput, SoFar
     from models.status import EventInput, Finding, ProgressReport
     from models.text import code, plain
-    from workflows.calls import WAIT, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
+    from workflows.aside import stand_aside
+    from workflows.calls import (
+        DEAD_AFTER,
+        LOOKING,
+        count,
+        history_is_long,
+        last_words,
+        long,
+        needs_input,
+        quick,
+        set_status,
+        stop,
+    )
     from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.reclaim import start_reclaim
@@ -194,7 +206,7 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
-        asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+        asked = await self._assess_when_alone()
         if self._needs_confirmation(asked):
             asked = await self._wait_until_confirmed(asked)
         if asked.kind is ReleaseKind.DEPROVISION:
@@ -206,6 +218,18 @@ class DeprovisionWorkflow:
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
         return self._result(asked.kind)
+
+    async def _assess_when_alone(self) -> DeletionAssessment:
+        """What the deletion asks for once no other manager runs, which would carry out or refuse it in its own way."""
+        while True:
+            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+            if not asked.aside:
+                return asked
+            self._changed = False
+            await self._say(Reason.OTHER_MANAGER_RUNS, asked.aside)
+            await stand_aside(self._mandate, news=lambda: self._changed)
+            if history_is_long():
+                self._go_on_as_new()
 
     def _needs_confirmation(self, asked: DeletionAssessment) -> bool:
         """A deletion that was refused once stays refused, whatever the policy; one that began is not stopped."""
@@ -226,7 +250,7 @@ class DeprovisionWorkflow:
             await self._another_count(left)
             if history_is_long():
                 self._go_on_as_new()
-            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
+            asked = await self._assess_when_alone()
         self._began = workflow.now()
         return asked
 
@@ -239,8 +263,8 @@ class DeprovisionWorkflow:
             known,
             # Without a limit over all attempts: people may take months.
             start_to_close_timeout=timedelta(seconds=90),
-            heartbeat_timeout=timedelta(seconds=10),
-            cancellation_type=WAIT,
+            heartbeat_timeout=DEAD_AFTER,
+            cancellation_type=LOOKING,
             summary="wait until service objects are gone, or their deletion is confirmed",
         )
         try:
@@ -371,6 +395,8 @@ class DeprovisionWorkflow:
         gone = await self._step(TeardownActivities.remove_resources, limit, timedelta(minutes=1), text)
         self._removed += gone
         self._passed_over += gone.passed_over
+        if self._passed_over:
+            await self._record_event("LeftAlone", "; ".join(self._passed_over), warning=True)
 
     async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""

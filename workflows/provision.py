@@ -34,7 +34,8 @@ with workflow.unsafe.imports_passed_through():
     )
     from models.status import Finding, ProgressReport
     from models.text import code
-    from workflows.calls import count, history_is_long, last_words, long, needs_input, quick, set_status, stop
+    from workflows.aside import stand_aside
+    from workflows.calls import LOOKING, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
@@ -156,6 +157,10 @@ class ProvisionWorkflow:
             return None
         if seen.standing is Standing.SPARE and seen.finding:
             return await self._stand_by(seen, seen.finding)
+        if seen.finding and seen.finding.reason is Reason.OTHER_MANAGER_RUNS:
+            await self._not_ready(seen.finding)
+            await stand_aside(self._mandate, news=lambda: self._dirty)
+            return None
         if not seen.claimed and not await self._claim():
             return None
         if seen.finding:
@@ -231,7 +236,7 @@ class ProvisionWorkflow:
         waiting = workflow.start_activity_method(
             ReadinessActivities.wait_until_ready,
             ReadyInput(mandate=self._mandate, timeout=left),
-            **long(left, timedelta(minutes=1), "wait until everything is ready"),
+            **long(left, timedelta(minutes=1), "wait until everything is ready", cancellation=LOOKING),
         )
         try:
             await workflow.wait_condition(lambda: waiting.done() or self._dirty)

@@ -161,15 +161,19 @@ async def test_an_apply_that_admission_turns_into_nothing_is_not_counted_as_writ
 
 
 async def test_values_that_the_server_spells_differently_and_items_of_others_are_not_drift(
-    kube: Kube, mandate: Mandate, credentials: dict[str, str], spelled: ChartRenderer, eventually: Eventually
+    kube: Kube,
+    control_plane: ControlPlane,
+    mandate: Mandate,
+    credentials: dict[str, str],
+    spelled: ChartRenderer,
+    eventually: Eventually,
 ) -> None:
     steps = Steps(kube, spelled)
     await steps.apply(mandate)
     theirs = {"name": "HTTPS_PROXY", "value": "http://proxy:3128"}
-    path = "/spec/template/spec/containers/0/env/0"
-    await kube.json_patch(
-        DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, [{"op": "add", "path": path, "value": theirs}]
-    )
+    path = DEPLOYMENTS.path(KYMA_NAMESPACE, OPERAND_DEPLOYMENT) + "?fieldManager=proxy-injector"
+    change = [{"op": "add", "path": "/spec/template/spec/containers/0/env/0", "value": theirs}]
+    control_plane.request("PATCH", path, change, "application/json-patch+json")
 
     async def no_drift() -> bool:  # the rollout that their change starts may change the object under one look
         return (await look(steps, mandate)).drifted == []

@@ -146,7 +146,7 @@ class Scene:
     def nothing_left(self) -> None:
         """Neither of the operand nor of service objects."""
         assert self.person.service_objects() == []
-        assert self.person.managed_objects() == []
+        assert self.person.managed_objects() == [], self.person.managed_objects()
 
     def reported(self) -> dict[str, dict[str, Any]]:
         """What ConfigMap sap-btp-abandoned names, by `namespace/name`."""

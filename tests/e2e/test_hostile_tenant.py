@@ -15,12 +15,15 @@ import yaml
 from kube.client import Kube
 from kube.resources import MUTATING_WEBHOOKS, SERVICE_INSTANCES, VALIDATING_WEBHOOKS, Resource
 from localcluster.controlplane import CHECKOUT
-from localcluster.environment import Environment, Manager
+from localcluster.environment import MANAGER_CHART, RELEASE, Environment, Manager, helm
 from localcluster.servicemanager import ServiceManager
 from models.deprovision import DeletionMode
-from models.names import OPERAND_FINALIZER
+from models.names import OPERAND_CREDENTIALS_SECRET, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
 
+pytestmark = pytest.mark.long
+
+OPERATOR = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
 MERGE = "application/merge-patch+json"
 ELSEWHERE = ("a/b", "..", ".", "?", "a%2Fb", "../../victim/secrets/crown", "?limit=1&x=", "x" * 300)
 """Names of Secrets that are none, or would be another request if a path were made of them."""
@@ -87,6 +90,43 @@ async def test_names_that_lead_elsewhere_are_let_go_like_others(scene: Scene) ->
     assert (result.mode, result.abandoned_total) == (DeletionMode.SOFT, 4 + len(ELSEWHERE) + 1)
     assert {"team-z/odd", "team-z/odd-0", "team-a/instance-0"} < set(scene.reported())
     assert victims(scene) == before and all(before)
+
+
+def grant(scene: Scene, namespaces: str) -> None:
+    values = f"credentialsNamespaces={namespaces}"
+    helm(scene.environment.cluster, "upgrade", RELEASE, MANAGER_CHART, "--reuse-values", "--set", values)
+
+
+def may_remove(scene: Scene, path: str) -> bool:
+    """Whether the worker may delete it; a changed policy takes a moment to take effect."""
+    try:
+        scene.environment.cluster.request("DELETE", f"{path}?dryRun=All", user=f"{RELEASE}-worker")
+    except urllib.error.HTTPError:
+        return False
+    return True
+
+
+async def test_credentials_where_the_right_to_remove_them_was_taken_away_are_named_until_it_is_given_back(
+    scene: Scene,
+) -> None:
+    scene.person.ensure_namespace("locked")
+    grant(scene, "{locked}")
+    scene.ready()
+    scene.person.put_secret(scene.sap.credentials() | {"credentials_namespace": "locked"})
+    scene.until(lambda: scene.secret("locked", OPERAND_CREDENTIALS_SECRET), "the credentials to move")
+    grant(scene, "{}")
+    moved = f"/api/v1/namespaces/locked/secrets/{OPERAND_CREDENTIALS_SECRET}"
+    scene.until(lambda: not may_remove(scene, moved), "the policy to refuse")
+    scene.person.delete_operator("btpoperator")
+    scene.says(
+        "ResourceRemovalFailed", "Secret locked/sap-btp-service-operator cannot be removed", "forbidden", seconds=60
+    )
+    grant(scene, "{locked}")
+    scene.until(lambda: may_remove(scene, moved), "the policy to allow")
+    scene.environment.cluster.request("PATCH", OPERATOR, {"metadata": {"labels": {"look": "again"}}}, MERGE)
+    scene.gone()
+    scene.nothing_left()
+    assert scene.secret("locked", OPERAND_CREDENTIALS_SECRET) is None
 
 
 def finalizers(number: int) -> list[str]:

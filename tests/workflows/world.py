@@ -1,6 +1,7 @@
 """A cluster of a few facts: stand-in activities with the real names, for testing what workflows decide."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -66,11 +67,15 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    deaf_wait: asyncio.Event | None = None
+    """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
     confirmed: bool = False
+    aside: str = ""
+    """Why nothing may be done: another manager runs."""
     refused_before: bool = False
     record: DeletionRecord | None = None
     """What the CR says that its deletion has decided."""
@@ -129,6 +134,7 @@ class World:
             record=self.record,
             confirmed=self.confirmed,
             refused=self.refused_before,
+            aside=self.aside,
             bounds=self.bounds,
         )
 
@@ -183,6 +189,10 @@ class World:
     async def wait_until_ready(self, input: ReadyInput) -> None:
         self.diary.append("wait")
         self._reach()
+        while self.deaf_wait and not self.deaf_wait.is_set():
+            activity.heartbeat()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
         if not self.ready:
             raise still_waiting("Deployment kyma-system/operand: 0 of 1 pods are available", pause=20)
 
@@ -200,6 +210,12 @@ class World:
             activity.heartbeat()
             await asyncio.sleep(0.05)
         return Remaining(instances=self.instances)
+
+    @activity.defn
+    async def wait_until_alone(self, input: ChartInput) -> None:
+        while self.aside:
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
 
     @activity.defn
     async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
@@ -280,6 +296,7 @@ class World:
             "count_service_objects",
             "restore_operand",
             "wait_for_another_count",
+            "wait_until_alone",
             "hard_delete_service_objects",
             "soft_delete_service_objects",
             "check_consent",
