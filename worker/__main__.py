@@ -26,8 +26,9 @@ from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
+from workflows.unknown import UnknownWorkflow
 
-WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow]
+WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow, UnknownWorkflow]
 log = structlog.get_logger(__name__)
 
 

@@ -37,7 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from models.status import EventInput, Finding, ProgressReport
     from models.text import code
     from workflows.aside import stand_aside
-    from workflows.calls import LOOKING, count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import LOOKING, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
@@ -52,6 +52,7 @@ class ProvisionWorkflow:
     """Run with the CR's one workflow id; signalled by whoever sees a change."""
 
     @workflow.init
+    @needs_input
     def __init__(self, input: OperatorInput) -> None:
         self._mandate = input.mandate
         self._limits = input.limits

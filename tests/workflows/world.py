@@ -41,6 +41,7 @@ from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
+from workflows.unknown import UnknownWorkflow
 
 REF = OperatorRef(namespace="kyma-system", name="btpoperator", uid="0000-1111")
 MANDATE = Mandate(cluster="2222-3333", ref=REF)
@@ -322,7 +323,7 @@ async def serving(client: Client, world: World) -> AsyncIterator[str]:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow],
+        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow, UnknownWorkflow],
         activities=world.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats
