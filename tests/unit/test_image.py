@@ -76,3 +76,14 @@ def test_compose_mounts_files_that_exist_and_gives_the_processes_what_they_need(
         service = COMPOSE["services"][process]
         assert {"KUBECONFIG", "TEMPORAL_ADDRESS"} <= set(service["environment"])
         assert service["read_only"] and service["tmpfs"]
+
+
+def test_compose_survives_a_restart_of_every_service_and_of_the_engine() -> None:
+    services = COMPOSE["services"]
+    once = {"kubeconfig"}
+    assert {name for name, service in services.items() if service.get("restart") != "unless-stopped"} == once
+    assert not [name for name, service in services.items() if "network_mode" in service]
+    assert [name for name, service in services.items() if "build" in service] == ["worker"]
+    # What the cluster knows and what Temporal knows go together, or a workflow would be left without its CR.
+    assert "cluster:/var/lib/rancher/k3s" in services["k3s"]["volumes"]
+    assert "temporal:/var/lib/postgresql/data" in services["postgresql"]["volumes"]
