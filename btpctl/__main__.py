@@ -18,6 +18,7 @@ from btpctl.connections import CommandError, cluster, connected
 from btpctl.doctor import examine
 from btpctl.overview import find, overviews
 from btpctl.reclaim import reclaim
+from btpctl.takeover import takeover
 from kube.errors import KubeError, NotFound
 from kube.resources import BTP_OPERATORS
 from models.text import plain
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 console = Console()
 app.command()(reclaim)
+app.command()(takeover)
 
 
 @app.command()

@@ -23,6 +23,7 @@ from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,
+    CONFIG_MAPS,
     LEASES,
     NAMESPACES,
     PRIORITY_CLASSES,
@@ -33,7 +34,7 @@ from kube.resources import (
     chart_kind,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, GO_MANAGER_LEASE, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.names import CREDENTIALS_SECRET, GO_MANAGER_LEASE, GO_MANAGER_SETTINGS, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.text import plain, some
 from operand.credentials import Credentials
@@ -88,6 +89,7 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
         checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
         checks.append(await _look("pending deletions", lambda: pending_deletions(kube), kube))
         checks.append(await _look("another manager", lambda: _alone(kube), kube))
+        checks.append(await _look("settings of the Go manager", lambda: _go_settings(kube), kube))
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
             checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
@@ -120,6 +122,15 @@ async def _alone(kube: Kube) -> tuple[bool, str]:
     if seen := await other_manager(kube):
         return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
     return True, "none"
+
+
+async def _go_settings(kube: Kube) -> tuple[bool, str]:
+    """By a list, which a worker may ask for: the doctor also runs with its rights."""
+    named = f"metadata.name={GO_MANAGER_SETTINGS}"
+    if not (await kube.list(CONFIG_MAPS, KYMA_NAMESPACE, fields=named, metadata_only=True)).items:
+        return True, "none"
+    means = "is not read here; `btpctl takeover` says which Helm values it becomes, then delete it"
+    return False, f"ConfigMap {KYMA_NAMESPACE}/{GO_MANAGER_SETTINGS} {means}"
 
 
 async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:

@@ -12,9 +12,25 @@ from enum import Enum
 from typing import Final
 
 from kube.answers import Object
-from kube.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, DEPLOYMENTS, SECRETS, chart_kind
+from kube.client import Kube
+from kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    LEASES,
+    SECRETS,
+    chart_kind,
+)
 from localcluster.controlplane import ControlPlane
-from models.names import APPLIED_HASH_ANNOTATION, FINALIZER, KYMA_NAMESPACE
+from models.names import (
+    APPLIED_HASH_ANNOTATION,
+    FINALIZER,
+    GO_MANAGER_DEPLOYMENT,
+    GO_MANAGER_LEASE,
+    GO_MANAGER_SETTINGS,
+    KYMA_NAMESPACE,
+)
 from operand.rendering import ChartRenderer
 
 AS_THEIRS: Final = "fieldManager=btp-manager"
@@ -26,7 +42,6 @@ LABELS: Final = {
     "chart-version": "0.11.10",
     "kyma-project.io/module": "btp-operator",
 }
-LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/leases"
 OPERATOR: Final = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
 
 
@@ -148,6 +163,28 @@ class GoManager:
         if chart_kind(obj) is SECRETS:
             obj.setdefault("type", "Opaque")
         return obj
+
+
+async def deploy(kube: Kube, replicas: int) -> None:
+    """Its own Deployment."""
+    pods = {
+        "metadata": {"labels": {"app": "go"}},
+        "spec": {"containers": [{"name": "manager", "image": "btp-manager:1.3.20"}]},
+    }
+    await kube.create(
+        DEPLOYMENTS,
+        {
+            "metadata": {"name": GO_MANAGER_DEPLOYMENT, "namespace": KYMA_NAMESPACE},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "go"}}, "template": pods},
+        },
+    )
+
+
+async def remove_traces(kube: Kube) -> None:
+    """Its own objects, which nothing else takes away."""
+    await kube.delete(DEPLOYMENTS, GO_MANAGER_DEPLOYMENT, KYMA_NAMESPACE)
+    await kube.delete(LEASES, GO_MANAGER_LEASE, KYMA_NAMESPACE)
+    await kube.delete(CONFIG_MAPS, GO_MANAGER_SETTINGS, KYMA_NAMESPACE)
 
 
 def _proxy_rights() -> Iterable[Object]:
