@@ -7,13 +7,16 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries
+.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
 
 demo: $(UV) ## tell the whole story on a real control plane
 	@$(RUN) python -m localcluster.demo
+
+image: $(UV) ## build the image btp-manager:local with docker, podman or buildah; weigh it
+	@$(RUN) python -m localcluster.image
 
 values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
 	@$(RUN) python -m localcluster.chartvalues
@@ -23,6 +26,9 @@ record: binaries ## record the histories that replay tests use, after a workflow
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)
+
+soak: binaries ## an hour of small troubles, with memory and sockets counted; writes the table in docs/reliability.md
+	@$(RUN) python -m tests.chaos.soak $(ARGS)
 
 screenshots: binaries ## photograph Temporal's UI in headless Chromium, for docs/pictures
 	@$(UV) run --quiet --locked --group pictures python -m localcluster.screenshots
@@ -36,8 +42,13 @@ down: $(UV) ## end what `make up` started
 # Tests wait for servers most of the time, so two files run at once. A file's tests share its servers, and stay together.
 PARALLEL := --numprocesses 2 --dist loadfile
 
-test: binaries ## every test, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
+test: binaries ## the tests, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
+
+test-long: binaries ## the tests that take long: chaos, huge objects, deadlines that pass (15 minutes)
+	@$(RUN) pytest $(PARALLEL) -m long $(ARGS)
+
+test-all: test test-long ## every test
 
 unit: $(UV) ## the tests that need no server and no built program
 	@$(RUN) pytest -n0 -q tests/unit $(ARGS)

@@ -16,7 +16,7 @@ from models.names import STILL_WAITING
 from operand.mandated import MandateLost
 
 HEARTBEAT_EVERY: Final = 0.5
-"""Seconds. The SDK throttles what is sent; this often a cancellation can be noticed."""
+"""Seconds. The worker sends the latest one every 3 s, and hears of a cancellation then."""
 LONGEST: Final = 2000
 """Characters of what is said: a heartbeat is stored at each beat."""
 
@@ -25,7 +25,7 @@ class Progress:
     """What a long activity is waiting for, sent with every heartbeat: visible in the Temporal UI while it runs.
 
     What was removed so far travels along, so that the next attempt counts on. It is a count for people: an attempt
-    that is killed may take the last half second of it along.
+    that is killed may take the last few seconds of it along.
     """
 
     def __init__(self, removed: Removed) -> None:

@@ -4,8 +4,6 @@ The credentials are read at the beginning of each round and go no further. An Ev
 metric count each outcome once the report says it.
 """
 
-import hashlib
-from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -15,11 +13,11 @@ from temporalio import activity
 from activities.edge import checked
 from activities.progress import heartbeating
 from kube.client import Kube
-from kube.errors import Conflict, KubeError
-from kube.resources import EVENTS, SECRETS
+from kube.resources import SECRETS
 from models.mandate import Mandate
-from models.names import ABANDONED_CONFIGMAP, FIELD_MANAGER, KYMA_NAMESPACE, RECLAIM_SECRET
+from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 from models.reclaim import LEAVES_THE_REPORT, Outcome, ReclaimConsent, ReclaimEnd, Round, RoundInput, Told
+from operand.events import record_event
 from operand.reclaim import ReclaimRound
 from operand.reclaim_credentials import (
     Unusable,
@@ -124,29 +122,5 @@ class ReclaimActivities:
             await self._record(reason, f"{names}{more} {SAID[outcome]}{why}", outcome not in LEAVES_THE_REPORT)
 
     async def _record(self, reason: str, message: str, warning: bool) -> None:
-        """Record an Event on the report, at most once for what it says. One that cannot be written stops nothing."""
-        digest = hashlib.sha256(f"{reason}/{message}".encode()).hexdigest()[:16]
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        event = {
-            "metadata": {"name": f"{ABANDONED_CONFIGMAP}.{digest}", "namespace": KYMA_NAMESPACE},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "name": ABANDONED_CONFIGMAP,
-                "namespace": KYMA_NAMESPACE,
-            },
-            "reason": reason,
-            "message": message[:1024],
-            "type": "Warning" if warning else "Normal",
-            "count": 1,
-            "firstTimestamp": now,
-            "lastTimestamp": now,
-            "source": {"component": FIELD_MANAGER},
-            "reportingComponent": FIELD_MANAGER,
-        }
-        try:
-            await self._kube.create(EVENTS, event)
-        except Conflict:
-            pass  # recorded before
-        except KubeError as error:
-            log.warning("event not recorded", reason=reason, error=str(error))
+        about = {"apiVersion": "v1", "kind": "ConfigMap", "name": ABANDONED_CONFIGMAP, "namespace": KYMA_NAMESPACE}
+        await record_event(self._kube, about, reason, message, warning)

@@ -43,7 +43,7 @@ def all_activities(
         responsibility.remove_finalizer,
         responsibility.assess_deletion,
         status.set_status,
-        status.record_warning,
+        status.record_event,
         chart.check_drift,
         chart.apply_chart,
         chart.restore_operand,

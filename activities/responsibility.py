@@ -13,7 +13,8 @@ from kube.client import Kube
 from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import REFUSED, Reason, ready_condition, status_after
-from models.deprovision import DeletionAssessment, DeletionRecord, ReleaseKind
+from models.deletion_record import DeletionRecord
+from models.deprovision import DeletionAssessment, ReleaseKind
 from models.limits import Bounds
 from models.mandate import Mandate
 from models.names import FINALIZER

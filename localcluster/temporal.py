@@ -76,10 +76,20 @@ class TemporalServer:
 
     def requests_refused(self) -> int:
         """How many requests this process of it has refused because there were too many."""
+        return self._counted("service_errors_resource_exhausted")
+
+    def heartbeats(self) -> int:
+        """How many heartbeats of activities this process of it has taken."""
+        return self._counted("service_requests{", 'operation="RecordActivityTaskHeartbeat"', 'service_name="frontend"')
+
+    def _counted(self, metric: str, *labels: str) -> int:
+        """The sum of a metric whose line begins so and has these labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=5) as answer:
             lines = answer.read().decode().splitlines()
         return sum(
-            int(float(line.split()[-1])) for line in lines if line.startswith("service_errors_resource_exhausted")
+            int(float(line.split()[-1]))
+            for line in lines
+            if line.startswith(metric) and all(label in line for label in labels)
         )
 
     def _cli(self, *arguments: str) -> bool:

@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field
 
+from models.deletion_record import DeletionRecord
 from models.limits import Bounds
 from models.mandate import Mandated
 from models.names import OPERAND_DEPLOYMENT
@@ -33,23 +33,6 @@ class ReleaseKind(StrEnum):
     DEPROVISION = "deprovision"
     MANDATE_LOST = "mandate lost"
     """The CR no longer asked for it while it was being done."""
-
-
-class DeletionRecord(BaseModel):
-    """What a deletion has decided. It stands on the CR, in `status.deletion`, so that every later run goes on with it.
-
-    Runs fail, are cancelled or terminated, and Temporal's data may be lost; none of that grants a fresh budget.
-    """
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
-
-    began: AwareDatetime
-    hard_delete_ends: AwareDatetime
-    last_attempt_ends: AwareDatetime | None = None
-    """Set when hard delete was granted its one attempt after a deadline that nobody could use."""
-    soft_delete_began: AwareDatetime | None = None
-    because: str = Field("", max_length=4000)
-    """Why hard delete ended."""
 
 
 class DeletionAssessment(BaseModel):
@@ -195,6 +178,8 @@ class DeprovisionResult(BaseModel):
     """Why hard delete gave up, in soft mode."""
     skipped_by: str = ""
     """Who asked for soft delete before the budget was over."""
+    asked: list[str] = []
+    """What people asked of the budget: the latest extensions and holds, with names and reasons."""
     lost_because: str = ""
     """Why the CR no longer asked for the deletion, which ended there."""
     passed_over: list[str] = []

@@ -1,11 +1,11 @@
-"""What is reported to people: a finding on the CR, a warning Event, the answer to the query `progress`."""
+"""What is reported to people: a finding on the CR, an Event, the answer to the query `progress`."""
 
 from datetime import datetime
 
 from pydantic import BaseModel
 
 from models.conditions import Reason
-from models.deprovision import DeletionRecord
+from models.deletion_record import DeletionRecord
 from models.mandate import Mandated
 
 
@@ -15,7 +15,9 @@ class ProgressReport(BaseModel):
     reason: Reason | None = None
     message: str = ""
     budget_ends: datetime | None = None
-    """When hard delete gives up, while it runs."""
+    """When hard delete gives up, while it runs: a hold counted in whole."""
+    held_until: datetime | None = None
+    """When a hold of the budget ends by itself."""
 
 
 class Finding(BaseModel):
@@ -32,8 +34,9 @@ class StatusInput(Mandated):
     deletion: DeletionRecord | None = None
 
 
-class WarningInput(Mandated):
+class EventInput(Mandated):
     """An Event to be recorded on the CR."""
 
     reason: str
     message: str
+    warning: bool = False

@@ -6,39 +6,37 @@ the ConfigMaps are full, the rest is counted.
 """
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 
 from kube.client import Kube
-from kube.errors import Conflict, KubeError, NotFound, Refused
-from kube.resources import CONFIG_MAPS, EVENTS
+from kube.errors import KubeError, NotFound, Refused
+from kube.resources import CONFIG_MAPS
+from models.deletion_record import LONGEST_BECAUSE
 from models.deprovision import MAX_NAMED, AbandonedObject
 from models.names import (
-    ABANDONED_CONFIGMAP,
     ABANDONED_COUNT_ANNOTATION,
     ABANDONED_REPORT,
-    FIELD_MANAGER,
     KYMA_NAMESPACE,
     REPORT_LABEL,
 )
 from models.operators import OperatorRef
 from models.text import plain
+from operand.events import LONGEST as LONGEST_EVENT
+from operand.events import write_event
 from operand.mandated import MandatedKube
 from operand.report_parts import KEY, MOST_PARTS, part_name, stored_parts, text_of
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""
-EVENT_TEXT: Final = 1_000
-"""Characters of an Event's message (the API allows 1024)."""
 NOTE: Final = (
     "Finalizers were removed from these ServiceInstances and ServiceBindings without SAP Service Manager having "
     "deleted them. They may still exist, and be charged for, in SAP BTP. Delete them there, then delete this ConfigMap."
 )
+ELSEWHERE: Final = "may live on in SAP BTP: "
 log = structlog.get_logger(__name__)
 
 
@@ -49,7 +47,7 @@ class AbandonedReport:
         self._kube = kube
         self._held = held
         self._ref = ref
-        self._because = plain(because, 2_000)
+        self._because = plain(because, LONGEST_BECAUSE)
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
         self._mine: dict[str, AbandonedObject | None] = {}
@@ -139,35 +137,18 @@ class AbandonedReport:
         texts = [""]
         for each in objects:
             named = f"{each.kind} {each.namespace}/{each.name}" + (f" ({each.sap_id})" if each.sap_id else "")
-            if len(texts[-1]) + len(named) > EVENT_TEXT:
-                texts.append("")
-            texts[-1] += f"{', ' if texts[-1] else 'may live on in SAP BTP: '}{named}"
+            longer = f"{texts[-1]}, {named}" if texts[-1] else f"{ELSEWHERE}{named}"
+            if len(longer) <= LONGEST_EVENT:
+                texts[-1] = longer
+            else:
+                texts.append(f"{ELSEWHERE}{named}")
         for text in texts:
-            with contextlib.suppress(Conflict):  # an earlier attempt recorded it
-                await self._kube.create(EVENTS, _event(self._ref, text[:1024]))
+            about = {"apiVersion": "v1", "kind": "Namespace", "name": KYMA_NAMESPACE}
+            await write_event(self._kube, about, "ServiceObjectsAbandoned", text, warning=True, once=self._ref.uid)
 
     def _note(self, uid: str, abandoned: AbandonedObject) -> None:
         """Of thousands only the uid is kept here: their lines say the rest."""
         self._mine.setdefault(uid, abandoned if len(self._mine) < MAX_NAMED else None)
-
-
-def _event(ref: OperatorRef, text: str) -> dict[str, Any]:
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    digest = hashlib.sha256(f"{ref.uid}/{text}".encode()).hexdigest()[:16]
-    return {
-        "apiVersion": "v1",
-        "kind": "Event",
-        "metadata": {"name": f"{ABANDONED_CONFIGMAP}.{digest}", "namespace": "default"},
-        "involvedObject": {"apiVersion": "v1", "kind": "Namespace", "name": KYMA_NAMESPACE},
-        "reason": "ServiceObjectsAbandoned",
-        "message": text,
-        "type": "Warning",
-        "count": 1,
-        "firstTimestamp": now,
-        "lastTimestamp": now,
-        "source": {"component": FIELD_MANAGER},
-        "reportingComponent": FIELD_MANAGER,
-    }
 
 
 def _is_terminating(error: KubeError) -> bool:

@@ -36,6 +36,7 @@ from models.names import (
     MANAGED_SECRETS,
     MANAGED_SELECTOR,
     OPERAND,
+    OPERAND_CA_CERTIFICATES,
     OPERAND_CONFIG,
     OPERAND_DEPLOYMENT,
     OPERAND_WEBHOOK_SERVICE,
@@ -46,7 +47,7 @@ RENDERED_NAMES: Final[Mapping[Resource, frozenset[str]]] = {
         f"{kind.plural}.{kind.group}" for kind in (SERVICE_INSTANCES, SERVICE_BINDINGS)
     ),
     SERVICE_ACCOUNTS: frozenset({OPERAND}),
-    CONFIG_MAPS: frozenset({OPERAND_CONFIG}),
+    CONFIG_MAPS: frozenset({OPERAND_CONFIG, OPERAND_CA_CERTIFICATES}),
     SECRETS: frozenset(MANAGED_SECRETS),
     CLUSTER_ROLES: frozenset(
         {f"{OPERAND}-manager-role", f"{OPERAND}-proxy-role", f"{OPERAND}-metrics-reader"}  # the last two until 0.10.2

@@ -75,7 +75,7 @@ class Comparison:
                 Reason.PREPARING_INSTALL_INFO_FAILED,
                 f"chart {self._renderer.chart.name} does not render: {credentials.scrub(str(error))[:2000]}",
             ) from None  # the chained original would carry what was scrubbed
-        if broken := broken_terms(objects, credentials, ca):
+        if broken := broken_terms(objects, credentials, ca, self._renderer.wanted):
             name, said = self._renderer.chart.name, "; ".join(broken)
             text = f"chart {name} does not use its values as this manager gives them: {said}"
             raise Permanent(Reason.PREPARING_INSTALL_INFO_FAILED, text[:2000])

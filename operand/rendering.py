@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +22,15 @@ from models.names import (
     MANAGED_SECRETS,
     OPERAND,
 )
+from operand.operand_values import SETTING, Values, merged
 
 HELM_PATIENCE: Final = 30.0
 """Seconds after which Helm counts as stuck."""
+EXAMPLE: Final[Values] = {
+    "cluster": {"id": "example"},
+    "manager": {"secret": {"data": {}}, "webhook": {"caBundle": "ZXhhbXBsZQ=="}},
+}
+"""What the manager gives at the least, for a chart that is rendered to see whether it renders."""
 
 
 class RenderError(Exception):
@@ -33,12 +40,21 @@ class RenderError(Exception):
 class ChartRenderer:
     """One chart, rendered only when its values changed."""
 
-    def __init__(self, chart: Path, image: str = "", rbac: bool = True, helm: str = "helm") -> None:
+    def __init__(
+        self,
+        chart: Path,
+        image: str = "",
+        rbac: bool = True,
+        helm: str = "helm",
+        given: Mapping[str, Any] | None = None,
+    ) -> None:
         """Args:
         image: instead of the chart's, if given.
         rbac: whether the chart makes the operand's roles and bindings.
+        given: what a user sets of the chart's values (`read_operand_values`); what the manager sets comes above it.
         """
         self.chart = chart
+        self.given: Values = dict(given or {})
         self._manager: dict[str, Any] = {"image": {"reference": image}} if image else {}
         if not rbac:
             self._manager["rbac"] = False
@@ -48,12 +64,26 @@ class ChartRenderer:
         self._objects: list[Object] = []
         self._turn = asyncio.Lock()
 
-    def check(self) -> None:
-        """Raises ValueError if Helm or the chart is not there: said at start, not at the first CR."""
+    async def check(self) -> None:
+        """Say at start, not at the first CR, that Helm or the chart is not there, or does not take what a user gave.
+
+        Raises:
+            ValueError: one sentence that names the setting.
+        """
         if not shutil.which(self._helm):
             raise ValueError("helm was not found on PATH; install Helm 3 or 4")
         if not (self.chart / "Chart.yaml").is_file():
             raise ValueError(f"BTP_CHART_PATH: there is no chart in {self.chart}")
+        if self.given:
+            try:
+                await self.render(EXAMPLE)
+            except RenderError as error:
+                raise ValueError(f"{SETTING}: {str(error)[:500]}") from error
+
+    @property
+    def wanted(self) -> Values:
+        """What the rendered objects have to show besides a cluster's own values."""
+        return merged(self.given, {"manager": self._manager})
 
     @property
     def version(self) -> str:
@@ -72,7 +102,7 @@ class ChartRenderer:
         Raises:
             RenderError: Helm refused, or rendered something that cannot be applied.
         """
-        values = {**values, "manager": {**values["manager"], **self._manager}}
+        values = merged(self.given, merged(values, {"manager": self._manager}))
         text = json.dumps(values, sort_keys=True)
         key = hashlib.sha256(text.encode()).hexdigest()
         async with self._turn:

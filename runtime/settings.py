@@ -6,11 +6,12 @@ The cluster comes from KUBECONFIG or the pod, the Temporal connection from TEMPO
 """
 
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from models.durations import parse_duration
@@ -41,6 +42,12 @@ def _address(value: object) -> object:
 def _payload_key(value: SecretStr) -> SecretStr:
     if value.get_secret_value():
         EncryptionCodec(value.get_secret_value(), namespace="")
+    return value
+
+
+def _secret_name(value: str) -> str:
+    if value and not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", value):
+        raise ValueError(f"{value[:100]!r} is not the name of a Secret")
     return value
 
 
@@ -153,6 +160,17 @@ class WorkerSettings(Settings):
         "a chart that does not use them is refused.",
     )
     operand_image: str = Field("", description="Overrides the operand's image; empty for the chart's.")
+    operand_values: str = Field(
+        "",
+        description="A YAML file of values for the operand's chart, such as tolerations; what the manager sets itself "
+        "cannot stand in it (docs/operand-values.md). Read at start.",
+    )
+    operand_pull_secret: Annotated[str, AfterValidator(_secret_name)] = Field(
+        "",
+        validation_alias=AliasChoices("BTP_OPERAND_PULL_SECRET", "SKR_IMG_PULL_SECRET"),
+        description="A Secret in kyma-system with which nodes pull the operand's image; as `SKR_IMG_PULL_SECRET`, "
+        "which Kyma's lifecycle-manager sets, it means the same.",
+    )
     operand_rbac: bool = Field(
         True,
         description="Whether the operand's chart makes the operand's roles and bindings, for which the worker must "
@@ -191,10 +209,14 @@ def read_settings(kind: type[S]) -> S:
         return kind()
     except ValidationError as error:
         problems = [
-            ": ".join([*(f"BTP_{str(part).upper()}" for part in each["loc"]), _short(each["msg"])])
-            for each in error.errors()
+            ": ".join([*(_variable(str(part)) for part in each["loc"]), _short(each["msg"])]) for each in error.errors()
         ]
         raise SettingsError("; ".join(problems)) from error
+
+
+def _variable(part: str) -> str:
+    """The variable behind a field, or behind an alias, which is one already."""
+    return part if part.isupper() else f"BTP_{part.upper()}"
 
 
 def _short(message: str) -> str:

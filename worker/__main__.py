@@ -15,12 +15,13 @@ from operand.rendering import ChartRenderer
 from runtime.connect import Temporal
 from runtime.contacts import Contact, api_server, said
 from runtime.identity import wait_for_identity
+from runtime.operand_chart import renderer_of
 from runtime.pages import pages
 from runtime.polls import Polls
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
-from worker.schedule import ensure_resync, restore_resync
+from worker.schedule import ROLLED_OUT, ensure_resync, restore_resync, resync_once_more
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -32,9 +33,8 @@ log = structlog.get_logger(__name__)
 
 async def main(settings: WorkerSettings) -> None:
     """Connect to the cluster and to Temporal, then serve the task queue until cancelled."""
-    renderer = ChartRenderer(settings.chart_path, settings.operand_image, settings.operand_rbac)
     try:
-        renderer.check()
+        renderer = await renderer_of(settings)
         kube = await Kube.from_environment()
     except ValueError as error:
         raise SettingsError(str(error)) from error
@@ -71,6 +71,8 @@ async def main(settings: WorkerSettings) -> None:
                 temporal.tell(partial(setattr, worker, "client"))
                 serving.set()
                 log.info("serving", task_queue=here.task_queue, cluster=here.cluster, api_server=kube.host)
+                await asyncio.sleep(ROLLED_OUT.total_seconds())
+                await resync_once_more(here, temporal.client)
                 await asyncio.Event().wait()
     finally:
         await kube.close()
@@ -94,9 +96,9 @@ def build_worker(
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),
-        # Cancellations travel with heartbeats: a deletion must not wait long for a chart apply to stop.
-        max_heartbeat_throttle_interval=timedelta(milliseconds=500),
-        default_heartbeat_throttle_interval=timedelta(milliseconds=500),
+        # Each heartbeat is a write of the server's. More would not find a dead worker sooner (DEAD_AFTER); what must
+        # be noticed sooner, above all that a CR no longer asks for what is done, is watched (operand/mandated.py).
+        max_heartbeat_throttle_interval=timedelta(seconds=3),
         # A run whose worker died is taken up by another one soon.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),

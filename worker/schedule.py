@@ -26,6 +26,8 @@ from models.resync import ResyncInput
 from runtime.identity import Identity
 from runtime.settings import Settings, SettingsError
 
+ROLLED_OUT: Final = timedelta(minutes=1)
+"""After this long the workers that a new one replaces are usually gone."""
 CLUSTER: Final = "cluster"
 """The memo that says whose Schedule it is."""
 log = structlog.get_logger(__name__)
@@ -73,6 +75,14 @@ async def ensure_resync(settings: Settings, here: Identity, client: Client) -> N
 
         await handle.update(replace)
         await handle.trigger()  # whatever changed while no worker ran is looked at now, with the chart of this worker
+
+
+async def resync_once_more(here: Identity, client: Client) -> None:
+    """Look at every CR once more: a worker of before may have put back its own chart and values."""
+    try:
+        await client.get_schedule_handle(schedule_id(here.task_queue)).trigger()
+    except RPCError as error:
+        log.info("no look after the rollout; the next resync is one", error=error.message)
 
 
 async def restore_resync(settings: Settings, here: Identity, client: Client) -> None:

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
     from dispatch.search_attributes import NAME_ATTRIBUTE, STATE_ATTRIBUTE
     from models.conditions import MEANING
-    from models.deprovision import DeletionRecord
+    from models.deletion_record import DeletionRecord
     from models.mandate import Mandate
     from models.status import Finding, StatusInput
     from workflows.failures import AWAY, may_pass
@@ -21,6 +21,11 @@ with workflow.unsafe.imports_passed_through():
 T = TypeVar("T")
 WAIT: Final = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 """A cancelled activity may be in the middle of a write. Whoever cancels goes on only when it has really stopped."""
+LOOKING: Final = workflow.ActivityCancellationType.TRY_CANCEL
+"""One that only looks may end a moment later, when it hears of it: whoever cancels goes on at once."""
+DEAD_AFTER: Final = timedelta(seconds=8)
+"""After the last heartbeat the next attempt begins, on another worker: a dead one is replaced within 10 s. Workers send
+a heartbeat every 3 s (worker/__main__.py), so two in a row may be lost."""
 LOCAL: Final = workflow.LocalActivityConfig(
     # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retries keep
     # the workflow task open, invisibly and at three events each few seconds: so they are short.
@@ -50,14 +55,19 @@ def history_is_long() -> bool:
     return workflow.info().get_current_history_length() > LONGEST_HISTORY
 
 
-def long(limit: timedelta, attempt: timedelta, summary: str, again: RetryPolicy = AGAIN) -> workflow.ActivityConfig:
+def long(
+    limit: timedelta,
+    attempt: timedelta,
+    summary: str,
+    again: RetryPolicy = AGAIN,
+    cancellation: workflow.ActivityCancellationType = WAIT,
+) -> workflow.ActivityConfig:
     """The options of what takes long: a limit over all attempts, which the Temporal server keeps, and one for each."""
     return workflow.ActivityConfig(
         schedule_to_close_timeout=limit,
         start_to_close_timeout=attempt,
-        # Heartbeats twice a second: this long after the last one, the next attempt begins on another worker.
-        heartbeat_timeout=timedelta(seconds=5),
-        cancellation_type=WAIT,
+        heartbeat_timeout=DEAD_AFTER,
+        cancellation_type=cancellation,
         retry_policy=again,
         summary=summary,
     )

@@ -21,11 +21,18 @@ with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
     from activities.teardown import TeardownActivities
     from models.conditions import Reason
+    from models.deletion_record import (
+        LONGEST_BECAUSE,
+        DeletionRecord,
+        ExtendRequest,
+        HoldRequest,
+        Request,
+        ResumeRequest,
+    )
     from models.deprovision import (
         ConfirmationInput,
         DeletionAssessment,
         DeletionMode,
-        DeletionRecord,
         DeprovisionResult,
         ReleaseKind,
         Remaining,
@@ -36,10 +43,20 @@ with workflow.unsafe.imports_passed_through():
     from models.limits import DeletionPolicy, OperandTeardown
     from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
-    from models.status import Finding, ProgressReport, WarningInput
+    from models.status import EventInput, Finding, ProgressReport
     from models.text import code, plain
     from workflows.aside import stand_aside
-    from workflows.calls import WAIT, count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import (
+        DEAD_AFTER,
+        LOOKING,
+        count,
+        history_is_long,
+        last_words,
+        long,
+        quick,
+        set_status,
+        stop,
+    )
     from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.reclaim import start_reclaim
@@ -80,6 +97,7 @@ class DeprovisionWorkflow:
         self._hard_delete_is_over = False
         self._hard = HardDelete(input, self._remaining, self._say_hard_deleting)
         self._progress = ProgressReport()
+        self._writing = asyncio.Lock()
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -107,6 +125,52 @@ class DeprovisionWorkflow:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
         self._hard.skip(plain(requested_by))
         return self._progress.message
+
+    @workflow.update
+    async def extend(self, request: ExtendRequest) -> str:
+        """Give hard delete more time, by at most a day in all. Returns what is so now."""
+        return await self._take(request, "DeletionExtended")
+
+    @workflow.update
+    async def hold(self, request: HoldRequest) -> str:
+        """Have the budget stand still while the deletion goes on, for at most a day in all. Returns what is so now."""
+        return await self._take(request, "DeletionHeld")
+
+    @workflow.update
+    async def resume(self, request: ResumeRequest) -> str:
+        """Have the budget go on. Returns what is so now."""
+        return await self._take(request, "DeletionResumed")
+
+    async def _take(self, request: Request, reason: str) -> str:
+        """It holds at once; the caller hears of it when the CR says it too, so that no later run forgets it."""
+        assert self._record is not None
+        done = self._record.take(request, workflow.now())
+        self._hard.try_again()  # under the deadline of now
+        try:
+            await self._hard.report(self._record)
+            await self._record_event(reason, done)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return f"{done}; but the CR does not say so: {said(error)}"
+        return done
+
+    @extend.validator
+    def _can_extend(self, request: ExtendRequest) -> None:
+        self._can_take(request)
+
+    @hold.validator
+    def _can_hold(self, request: HoldRequest) -> None:
+        self._can_take(request)
+
+    @resume.validator
+    def _can_resume(self, request: ResumeRequest) -> None:
+        self._can_take(request)
+
+    def _can_take(self, request: Request) -> None:
+        if self._record is None or not self._hard.is_running:
+            raise ValueError("there is no budget to change: hard delete is not running")
+        self._record.model_copy(deep=True).take(request, workflow.now())
 
     @retry_now.validator
     def _can_retry(self) -> None:
@@ -197,8 +261,8 @@ class DeprovisionWorkflow:
             known,
             # Without a limit over all attempts: people may take months.
             start_to_close_timeout=timedelta(seconds=90),
-            heartbeat_timeout=timedelta(seconds=10),
-            cancellation_type=WAIT,
+            heartbeat_timeout=DEAD_AFTER,
+            cancellation_type=LOOKING,
             summary="wait until service objects are gone, or their deletion is confirmed",
         )
         try:
@@ -227,8 +291,9 @@ class DeprovisionWorkflow:
         return DeprovisionResult(
             outcome=outcome,
             mode=self._mode,
-            hard_delete_ended=self._hard.gave_up,
+            hard_delete_ended=self._because,
             skipped_by=self._hard.skipped_by,
+            asked=self._record.asked(workflow.now()) if self._record else [],
             lost_because=lost_because,
             passed_over=self._passed_over,
             # What was found is gone now, also where the worker that saw it go died before it could say so.
@@ -278,10 +343,16 @@ class DeprovisionWorkflow:
     async def _begin_soft_delete(self) -> None:
         """From here on every run of this deletion lets go: the CR says so before anything is let go."""
         assert self._record is not None
-        because = self._hard.gave_up or self._record.because
+        now = workflow.now()
         if self._record.soft_delete_began is None:
-            self._record.soft_delete_began, self._record.because = workflow.now(), because[:4000]
-        await self._say(Reason.SOFT_DELETING, f"hard delete ended: {because}")
+            because = [plain(self._hard.gave_up, 2_000), *self._record.asked(now)]
+            self._record.soft_delete_began, self._record.because = now, plain("; ".join(because), LONGEST_BECAUSE)
+        await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._because}")
+
+    @property
+    def _because(self) -> str:
+        """Why service objects are let go, whichever run of this deletion began with it."""
+        return self._record.because if self._record else ""
 
     def _go_on_as_new(self) -> NoReturn:
         so_far = SoFar(began=self._began, removed=self._removed, found=self._found)
@@ -311,8 +382,7 @@ class DeprovisionWorkflow:
         if total := self._abandoned.abandoned_total:
             first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self._abandoned.abandoned[:3])
             message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
-            warning = WarningInput(mandate=self._mandate, reason="ServiceObjectsAbandoned", message=message)
-            await quick(StatusActivities.record_warning, warning)
+            await self._record_event("ServiceObjectsAbandoned", message, warning=True)
             await start_reclaim(self._mandate, self._limits.reclaim_for)
         if self._abandoned.kept:
             await self._say(Reason.SOFT_DELETING, f"cannot be let go: {'; '.join(self._abandoned.kept)}")
@@ -324,8 +394,7 @@ class DeprovisionWorkflow:
         self._removed += gone
         self._passed_over += gone.passed_over
         if self._passed_over:
-            warning = WarningInput(mandate=self._mandate, reason="LeftAlone", message="; ".join(self._passed_over))
-            await quick(StatusActivities.record_warning, warning)
+            await self._record_event("LeftAlone", "; ".join(self._passed_over), warning=True)
 
     async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
@@ -333,7 +402,7 @@ class DeprovisionWorkflow:
             deadline = workflow.now() + limit
             running: workflow.ActivityHandle[T] = workflow.start_activity_method(
                 method,
-                TeardownInput(mandate=self._mandate, because=self._hard.gave_up),
+                TeardownInput(mandate=self._mandate, because=self._because),
                 **long(limit, attempt, text),
             )
             try:
@@ -359,15 +428,25 @@ class DeprovisionWorkflow:
         soft = self._record is not None and self._record.soft_delete_began is not None
         await self._say(Reason.SOFT_DELETING if soft else Reason.HARD_DELETING, text)
 
+    async def _record_event(self, reason: str, message: str, warning: bool = False) -> None:
+        event = EventInput(mandate=self._mandate, reason=reason, message=message, warning=warning)
+        await quick(StatusActivities.record_event, event)
+
     async def _say_hard_deleting(self, message: str) -> None:
         await self._say(Reason.HARD_DELETING, message)
 
     async def _say(self, reason: Reason, message: str) -> None:
-        ends = None
+        """The CR is written by one hand at a time: what came first must not come to stand there last."""
+        async with self._writing:
+            await self._write(reason, message)
+
+    async def _write(self, reason: Reason, message: str) -> None:
+        ends, hold = None, None
         if self._record and reason is Reason.HARD_DELETING and not self._hard_delete_is_over:
-            ends = self._record.last_attempt_ends or self._record.hard_delete_ends
-        self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends)
-        until = f"\n\nSoft delete follows at the latest at {ends:%H:%M:%S} UTC." if ends else ""
+            ends, hold = self._record.ends, self._record.held(workflow.now())
+        until = hold.ends if hold else None
+        self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends, held_until=until)
+        follows = f"\n\nSoft delete follows at the latest at {ends:%Y-%m-%d %H:%M:%S} UTC." if ends else ""
         ref = self._mandate.ref
-        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {code(message)}{until}")
+        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {code(message)}{follows}")
         await set_status(self._mandate, Finding(reason=reason, message=message), self._record)

@@ -17,7 +17,8 @@ from temporalio.exceptions import FailureError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
     from activities.hard_delete import HardDeleteActivities
-    from models.deprovision import DeletionRecord, HardDeleted, HardDeleteInput, Remaining, Removed
+    from models.deletion_record import DeletionRecord
+    from models.deprovision import HardDeleted, HardDeleteInput, Remaining, Removed
     from models.durations import show_duration
     from models.limits import Limits
     from models.operator_input import OperatorInput
@@ -110,67 +111,78 @@ class HardDelete:
             raise
         self._running = False
         await stop(telling)
+        await workflow.wait_condition(workflow.all_handlers_finished)  # what they write comes before what follows
         return end
 
     async def _within_budget(self, record: DeletionRecord) -> HardDeleteEnd:
         if record.last_attempt_ends is None:
             if record.hard_delete_ends <= workflow.now():
                 return await self._last_attempt(record)  # an earlier run had the time, and did not come to an end
-            end = await self._until(record.hard_delete_ends, self._limits.hard_delete_timeout)
+            end = await self._until(record, self._limits.hard_delete_timeout)
             return await self._last_attempt(record) if end is None else end
-        return await self._to_the_end(record.last_attempt_ends)
+        return await self._to_the_end(record)
 
     async def _last_attempt(self, record: DeletionRecord) -> HardDeleteEnd:
         """Its clock starts when a worker and the API server answer: writing to the CR waits for both."""
         reason = "nothing could be done before the deadline, because no worker or no API server was there"
         limit = self._limits.last_attempt
         await self._say(f"{self._left}; {reason}; one last attempt of {show_duration(limit)} begins")
+        if record.hard_delete_ends > workflow.now():
+            return await self._within_budget(record)  # meanwhile a person gave more time
         record.last_attempt_ends = workflow.now() + limit
         await self._say(f"{self._left}; {reason}; the last attempt ends in {show_duration(limit)} at the latest")
-        return await self._to_the_end(record.last_attempt_ends)
+        return await self._to_the_end(record)
 
-    async def _to_the_end(self, ends: datetime) -> HardDeleteEnd:
+    async def _to_the_end(self, record: DeletionRecord) -> HardDeleteEnd:
         """After the last attempt soft delete follows, whoever was there."""
         limit = self._limits.last_attempt
-        end = await self._until(ends, limit)
+        end = await self._until(record, limit)
         if end is None:
             self.gave_up = f"not done within a last attempt of {show_duration(limit)}; {self._last_said}"
         return end or HardDeleteEnd.GAVE_UP
 
-    async def _until(self, ends: datetime, limit: timedelta) -> HardDeleteEnd | None:
+    async def _until(self, record: DeletionRecord, limit: timedelta) -> HardDeleteEnd | None:
         """None: the deadline passed, and nobody had tried."""
-        try:
-            while not (done := await self._try(ends)):
-                if self._skip_requested_by:
-                    self.skipped_by = self._skip_requested_by
-                    self.gave_up = f"{self.skipped_by} asked for soft delete; {self._left}"
-                    return HardDeleteEnd.GAVE_UP
-                if done is None:
-                    self._last_said = self._left
-                    return None
-                if history_is_long():
-                    return HardDeleteEnd.GOES_ON
-        except Overdue:
-            self._last_said = "the activity was not carried on; is it paused in Temporal?"
-            return None
-        except FailureError as error:
-            if is_cancelled_exception(error) or is_lost_mandate(error):
-                raise
-            if nobody_tried(error, ends, limit):
-                self._last_said = said(error)
+        while True:
+            ends = record.ends
+            try:
+                done = await self._try(record)
+            except Overdue:
+                if record.ends > ends:
+                    continue
+                self._last_said = "the activity was not carried on; is it paused in Temporal?"
                 return None
-            late = f"not done within {show_duration(limit)}; " if ran_out_of_time(error) else ""
-            self.gave_up = late + said(error)
-            return HardDeleteEnd.GAVE_UP
-        return HardDeleteEnd.OPERAND_IS_DONE
+            except FailureError as error:
+                if is_cancelled_exception(error) or is_lost_mandate(error):
+                    raise
+                if ran_out_of_time(error) and record.ends > ends:
+                    continue  # a person gave more time in the same moment
+                if nobody_tried(error, ends, limit):
+                    self._last_said = said(error)
+                    return None
+                late = f"not done within {show_duration(limit)}; " if ran_out_of_time(error) else ""
+                self.gave_up = late + said(error)
+                return HardDeleteEnd.GAVE_UP
+            if done:
+                return HardDeleteEnd.OPERAND_IS_DONE
+            if self._skip_requested_by:
+                self.skipped_by = self._skip_requested_by
+                self.gave_up = f"{self.skipped_by} asked for soft delete; {self._left}"
+                return HardDeleteEnd.GAVE_UP
+            if done is None and record.ends <= ends:
+                self._last_said = self._left
+                return None
+            if history_is_long():
+                return HardDeleteEnd.GOES_ON
 
-    async def _try(self, ends: datetime) -> bool | None:
+    async def _try(self, record: DeletionRecord) -> bool | None:
         """True when the operand is done; False if a person, or a history grown long, wants something else first.
 
         None: the deadline passed before anything was asked for, as where nobody was there to restore the operand. To
         ask for it now, for a moment, would look like a try.
         """
         self._try_again = False
+        ends = record.ends
         if self._restores and not await self.restore_operand(ends - workflow.now()):
             return False
         if ends <= workflow.now():
@@ -183,7 +195,7 @@ class HardDelete:
         self.kept = done.kept
         if not done.is_done:
             self._obstacles = done.obstacles
-            await self._report(ends)
+            await self.report(record)
         return done.is_done
 
     async def _undisturbed(self, running: workflow.ActivityHandle[Any], overdue: datetime) -> bool:
@@ -237,13 +249,15 @@ class HardDelete:
             **long(max(left, A_MOMENT), timedelta(seconds=90), f"hard delete, at most {show_duration(left)}", CALM),
         )
 
-    async def _report(self, ends: datetime) -> Remaining:
-        """Say on the CR what is left, what stands in the way, and when the wait ends."""
+    async def report(self, record: DeletionRecord) -> Remaining:
+        """Say on the CR what is left, what stands in the way, when the wait ends, and what people asked of it."""
         left = await self._remaining()
         blocked = f"; not accepted: {'; '.join(self._obstacles.values())}" if self._obstacles else ""
         self._left = f"{left}{blocked}{self._operand}"
-        budget = show_duration(max(ends - workflow.now(), timedelta()))
-        await self._say(f"{self._left}; soft delete follows in {budget} at the latest")
+        now = workflow.now()
+        budget = show_duration(max(record.ends - now, timedelta()))
+        follows = f"soft delete follows in {budget} at the latest"
+        await self._say("; ".join([self._left, follows, *record.asked(now)]))
         return left
 
     async def _tell_progress(self, record: DeletionRecord) -> None:
@@ -256,7 +270,7 @@ class HardDelete:
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, TELL_LAST)
             try:
-                left = await self._report(record.last_attempt_ends or record.hard_delete_ends)
+                left = await self.report(record)
                 self._try_again |= self._restores and left.operand_lost
             except FailureError as error:
                 if is_cancelled_exception(error):

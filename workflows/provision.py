@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
     from models.status import Finding, ProgressReport
     from models.text import code
     from workflows.aside import stand_aside
-    from workflows.calls import count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import LOOKING, count, history_is_long, last_words, long, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
@@ -235,7 +235,7 @@ class ProvisionWorkflow:
         waiting = workflow.start_activity_method(
             ReadinessActivities.wait_until_ready,
             ReadyInput(mandate=self._mandate, timeout=left),
-            **long(left, timedelta(minutes=1), "wait until everything is ready"),
+            **long(left, timedelta(minutes=1), "wait until everything is ready", cancellation=LOOKING),
         )
         try:
             await workflow.wait_condition(lambda: waiting.done() or self._dirty)

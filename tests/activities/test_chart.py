@@ -33,6 +33,7 @@ from models.names import (
     KYMA_NAMESPACE,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    OPERAND_CA_CERTIFICATES,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_DEPLOYMENT,
@@ -308,6 +309,31 @@ async def test_a_chart_with_values_of_its_own_is_refused_before_anything_is_appl
         await Steps(kube, ChartRenderer(chart)).apply(mandate)
     assert "does not use its values" in str(error.value)
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
+
+
+async def test_a_chart_that_loses_a_users_value_is_refused_before_anything_is_applied(
+    kube: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    chart = tmp_path / "chart"
+    shutil.copytree(OPERAND_CHART, chart)
+    template = chart / "templates" / "deployment.yaml"
+    template.write_text(template.read_text().replace("with $manager.tolerations", "with list"))
+    given = {"manager": {"tolerations": [{"operator": "Exists"}]}}
+    with pytest.raises(ApplicationError, match=r"does not have manager\.tolerations") as error:
+        await Steps(kube, ChartRenderer(chart, given=given)).apply(mandate)
+    assert error.value.type == Reason.PREPARING_INSTALL_INFO_FAILED
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
+
+
+async def test_custom_certificates_come_and_go_with_the_value(
+    kube: Kube, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    given = {"manager": {"customCACerts": [pki.new_serving(["example.com"], datetime.now(UTC))[1].decode()]}}
+    await Steps(kube, ChartRenderer(OPERAND_CHART, given=given)).apply(mandate)
+    assert await kube.find(CONFIG_MAPS, OPERAND_CA_CERTIFICATES, KYMA_NAMESPACE)
+    applied = await Steps(kube, ChartRenderer(OPERAND_CHART)).apply(mandate)
+    assert applied.pruned == [f"ConfigMap {KYMA_NAMESPACE}/{OPERAND_CA_CERTIFICATES}"]
+    assert applied.written == [f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}"]
 
 
 async def test_a_binding_of_somebody_to_another_role_is_replaced(

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -12,6 +13,7 @@ from kube.resources import (
 )
 from localcluster.client import Person
 from models.conditions import Reason, ready_condition
+from models.deletion_record import DeletionRecord, ExtendRequest, HoldRequest, ResumeRequest
 from models.names import (
     FINALIZER,
     KYMA_NAMESPACE,
@@ -101,6 +103,22 @@ async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, k
     events = [event for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items if event["reason"] == "MissingSecret"]
     assert [event["type"] for event in events] == ["Warning"]
     assert events[0]["involvedObject"]["uid"] == ref.uid
+
+
+async def test_what_people_asked_of_a_deletion_stands_on_the_cr_and_is_read_again(
+    steps: Steps, kube: Kube, ref: OperatorRef
+) -> None:
+    now = datetime(2026, 11, 25, 12, tzinfo=UTC)
+    record = DeletionRecord(began=now, hard_delete_ends=now + timedelta(minutes=20))
+    record.take(ExtendRequest(minutes=30, by="alice", why="w" * 500), now)
+    record.take(HoldRequest(by="b" * 200, why="a ticket"), now)
+    record.take(ResumeRequest(by="carol"), now + timedelta(minutes=1))
+    finding = Finding(reason=Reason.HARD_DELETING, message="1 ServiceInstance left")
+    mandate = await mandate_for(kube, ref)
+    assert await provision(steps.status.set_status, StatusInput(mandate=mandate, finding=finding, deletion=record))
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": [FINALIZER]}})
+    await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
+    assert (await provision(steps.responsibility.assess_deletion, mandate)).record == record
 
 
 async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(

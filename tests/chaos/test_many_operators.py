@@ -16,6 +16,8 @@ from localcluster.faults import Fault
 from models.operators import Operator, responsible
 from tests.chaos.stage import Stage, stage
 
+pytestmark = pytest.mark.long
+
 CROWD = 200
 NAMESPACES = ("kyma-system", "team-a", "team-b")
 FAULTS = {

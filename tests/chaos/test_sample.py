@@ -14,7 +14,7 @@ from tests.chaos.replicas import KILLED
 from tests.chaos.stage import Outcome, Stage, stage
 from tests.chaos.stories import BUDGET, HARD, PROVISION, SOFT, STORIES, Story
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 
 
 def ends_as_undisturbed(scene: Stage, story: Story, outcome: Outcome) -> None:

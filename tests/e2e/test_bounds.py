@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowExecutionStatus
 
 from kube.client import Kube
@@ -16,8 +17,14 @@ from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE
 from tests.e2e.deletion import Scene
 
+pytestmark = pytest.mark.long
+
 EVENTS = 10_000
 LONGEST_RUN = 2000
+HEARTBEATS = 3.0
+"""Seconds from one to the next, as docs/scale.md says."""
+REPLACED = 10.0
+"""Seconds after which a dead worker's activity is given to another one, at most."""
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +97,49 @@ def test_lasting_trouble_is_retried_at_a_bounded_rate_and_logged_calmly(scene: S
     scene.until(lambda: scene.state() == "Ready", "the CR to be Ready", 60)
     person.delete_operator("btpoperator")
     scene.gone()
+
+
+@pytest.mark.timeout(200)
+async def test_a_wait_sends_few_heartbeats_and_is_given_to_somebody_else_soon_after_the_last_one(scene: Scene) -> None:
+    environment, person, seconds = scene.environment, scene.person, 20.0
+    worker = environment.workers[0]
+    environment.cluster.stop_node()  # nothing becomes ready
+    try:
+        person.put_secret(CREDENTIALS)
+        person.create_operator("btpoperator")
+        client = await Temporal.connect(environment.temporal.address)
+        waiting = await _waiting(client, "wait_until_ready")
+        before = environment.temporal.heartbeats()
+        await asyncio.sleep(seconds)
+        sent = environment.temporal.heartbeats() - before
+        print(f"{sent} heartbeats in {seconds:.0f} s")
+        assert 1 < sent <= seconds / HEARTBEATS + 2
+        assert worker.process is not None
+        waiting = await _waiting(client, "wait_until_ready")
+        worker.process.freeze()
+        began = time.monotonic()
+        while (attempt := await _waiting(client, "wait_until_ready")) == waiting:
+            await asyncio.sleep(0.1)
+            assert time.monotonic() - began < 60
+        took = time.monotonic() - began
+        print(f"attempt {attempt[1]} is wanted {took:.1f} s after the worker froze")
+        assert took < REPLACED
+    finally:
+        assert worker.process is not None
+        worker.process.thaw()
+        environment.cluster.start_node()
+    scene.until(lambda: scene.state() == "Ready", "the CR to be Ready", 120)
+    person.delete_operator("btpoperator")
+    scene.gone()
+
+
+async def _waiting(client: Temporal, activity: str) -> tuple[str, int]:
+    """Id and attempt of the activity of that type that is pending."""
+    async with asyncio.timeout(60):
+        while True:
+            async for run in client.list_workflows("ExecutionStatus = 'Running'"):
+                described = await client.get_workflow_handle(run.id).describe()
+                for pending in described.raw_description.pending_activities:
+                    if pending.activity_type.name == activity:
+                        return pending.activity_id, pending.attempt
+            await asyncio.sleep(0.1)

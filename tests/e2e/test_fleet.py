@@ -24,6 +24,8 @@ from models.names import OTHER_CLUSTER, RESYNC_SCHEDULE
 from models.operators import OperatorRef
 from tests.acting import deprovision
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def temporal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:

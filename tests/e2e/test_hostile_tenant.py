@@ -21,6 +21,8 @@ from models.deprovision import DeletionMode
 from models.names import OPERAND_CREDENTIALS_SECRET, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
 
+pytestmark = pytest.mark.long
+
 OPERATOR = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
 MERGE = "application/merge-patch+json"
 ELSEWHERE = ("a/b", "..", ".", "?", "a%2Fb", "../../victim/secrets/crown", "?limit=1&x=", "x" * 300)

@@ -34,9 +34,9 @@ DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
-def template(*values: str, release: str = RELEASE) -> list[dict[str, Any]]:
-    """What the chart renders with these values."""
-    flags = [part for value in values for part in ("--set-json", value)]
+def template(*values: str, release: str = RELEASE, api: str = "v1") -> list[dict[str, Any]]:
+    """What the chart renders with these values, for a cluster that has also that API."""
+    flags = ["--api-versions", api, *(part for value in values for part in ("--set-json", value))]
     command = [str(binary("helm")), "template", release, str(MANAGER_CHART), "--namespace", KYMA_NAMESPACE, *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:

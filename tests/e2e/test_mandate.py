@@ -14,6 +14,8 @@ from models.deprovision import DeletionMode, ReleaseKind
 from models.names import KYMA_NAMESPACE, OPERAND_CONFIG
 from tests.e2e.deletion import Scene
 
+pytestmark = pytest.mark.long
+
 BUDGET = 15.0
 OPERATOR = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
 MERGE = "application/merge-patch+json"

@@ -19,6 +19,7 @@ from models.status import ProgressReport
 from tests.e2e.deletion import Scene
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(
         programs() is None, reason="PostgreSQL is not installed (the distribution's package postgresql)"

@@ -15,6 +15,8 @@ from localcluster.environment import Environment
 from localcluster.processes import wait_until
 from tests.cluster import encoded
 
+pytestmark = pytest.mark.long
+
 HOOKS = VALIDATING_WEBHOOKS.path(name="sap-btp-operator-validating-webhook-configuration")
 FIELD = "/webhooks/0/clientConfig/caBundle"
 

@@ -27,6 +27,8 @@ from operand.rendering import ChartRenderer
 from tests.acting import deprovision, provision
 from tests.conftest import OPERAND_CHART, Eventually
 
+pytestmark = pytest.mark.long
+
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 WORKER: Final = f"{RELEASE}-worker"
 RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"

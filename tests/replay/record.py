@@ -23,6 +23,7 @@ from dispatch.names import default_task_queue, workflow_id
 from localcluster.binaries import ensure_all
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
+from models.deletion_record import ExtendRequest, HoldRequest, ResumeRequest
 from models.limits import OperandTeardown
 from models.names import DELETION_REQUESTED, LOOK_AGAIN, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
@@ -152,7 +153,7 @@ async def deletions(recorder: Recorder) -> None:
 async def interventions(recorder: Recorder) -> None:
     scene, kind = recorder.scene, "DeprovisionWorkflow"
     client = await recorder.client()
-    for name in ("retry", "skip"):
+    for name in ("retry", "skip", "extend"):
         scene.ready()
         scene.make({"team-a": 1})
         assert scene.operand is not None
@@ -164,6 +165,11 @@ async def interventions(recorder: Recorder) -> None:
         if name == "retry":
             await handle.execute_update(DeprovisionWorkflow.retry_now)
         else:
+            if name == "extend":
+                more = ExtendRequest(minutes=5, by="the recorder", why="a test")
+                await handle.execute_update(DeprovisionWorkflow.extend, more)
+                await handle.execute_update(DeprovisionWorkflow.hold, HoldRequest(by="the recorder", why="a test"))
+                await handle.execute_update(DeprovisionWorkflow.resume, ResumeRequest(by="the recorder"))
             await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "the recorder")
         await recorder.keep(f"deprovision-{name}", kind, scene.gone, name)
 

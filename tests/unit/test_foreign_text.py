@@ -21,6 +21,7 @@ from kube.answers import Object
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import MAX_MESSAGE, Reason, status_after
+from models.deletion_record import LONGEST_BECAUSE
 from models.names import OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.text import code, plain
@@ -128,7 +129,7 @@ async def test_what_is_reported_of_an_abandoned_object_is_small_and_shown_as_tex
     with capture_logs():
         await report.add([(obj["metadata"]["uid"], _abandoned(resource, obj))])
     [written] = paper.written
-    assert len(written["data"][KEY]) < 3_000 and len(written["data"]["because"]) <= 2_000
+    assert len(written["data"][KEY]) < 3_000 and len(written["data"]["because"]) <= LONGEST_BECAUSE
     assert is_harmless(written["data"][KEY] + written["data"]["because"])
     [entry] = [each.model_dump() for each in report.first]
     assert is_harmless(printed(show.abandoned([entry])))

@@ -1,19 +1,35 @@
-"""The image has what its processes import, and docker compose names what exists. Neither was built or run here."""
+"""The image has what its processes import, and docker compose names what exists. tests/node runs both for real."""
 
 import re
+import subprocess
+import sys
 import tomllib
 
 import yaml
+from kubernetes.aio import client as aio_client
 
 from localcluster.controlplane import CHECKOUT
+from localcluster.image import GO_IMAGE, PYTHON_IMAGE
 
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text())
 PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+OURS = PROJECT["tool"]["importlinter"]["root_packages"]
+WITHOUT_REMOVED = """
+import importlib, pkgutil, re, sys
+class Removed:
+    def find_spec(self, name, path=None, target=None):
+        if re.match(r"kubernetes(\\.aio)?\\.client\\.(api|models)\\.", name):
+            raise ImportError(f"{name} is not in the image")
+sys.meta_path.insert(0, Removed())
+for package in sys.argv[1:]:
+    for found in pkgutil.walk_packages([package], f"{package}."):
+        importlib.import_module(found.name)
+"""
 
 
 def test_every_package_and_both_charts_are_copied_into_the_image() -> None:
-    packages = {*PROJECT["tool"]["importlinter"]["root_packages"], "chart"}
+    packages = {*OURS, "chart"}
     copied = set(re.findall(r"^COPY (\w+)/ \1/$", DOCKERFILE, re.MULTILINE))
     assert copied == packages
     sent = {line[1:] for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
@@ -22,8 +38,31 @@ def test_every_package_and_both_charts_are_copied_into_the_image() -> None:
 
 def test_the_image_runs_as_nobody_in_particular_with_locked_packages() -> None:
     assert re.search(r"^USER 10001:30001$", DOCKERFILE, re.MULTILINE)
-    assert "uv sync --frozen" in DOCKERFILE
-    assert re.findall(r"^FROM (?!\$\{|scratch|environment)(\S+)", DOCKERFILE, re.MULTILINE) == []  # bases are arguments
+    assert "uv export --quiet --frozen" in DOCKERFILE and "--require-hashes" in DOCKERFILE
+    stages = {"scratch", *re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE)}
+    assert set(re.findall(r"^FROM (?!\$\{)(\S+)", DOCKERFILE, re.MULTILINE)) <= stages  # bases are arguments
+    assert f"ARG GO_IMAGE={GO_IMAGE}\n" in DOCKERFILE and f"ARG PYTHON_IMAGE={PYTHON_IMAGE}\n" in DOCKERFILE
+
+
+def test_nothing_of_ours_needs_what_the_image_leaves_out_of_the_kubernetes_package() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_REMOVED, *OURS],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    used = {
+        name
+        for package in OURS
+        for module in (CHECKOUT / package).rglob("*.py")
+        for name in re.findall(r"\baio_client\.(\w+)", module.read_text())
+    }
+    assert "ApiClient" in used  # else the pattern finds nothing
+    removed = re.compile(r"\.client\.(api|models)\.")
+    assert [name for name in used if removed.search(f"{getattr(aio_client, name).__module__}.")] == []
 
 
 def test_compose_mounts_files_that_exist_and_gives_the_processes_what_they_need() -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,15 +15,34 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFai
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
+from localcluster.temporal import TemporalServer
 from models.conditions import Reason
+from models.deletion_record import LONGEST_HOLD, ExtendRequest, Hold, HoldRequest, ResumeRequest
 from models.deprovision import DeletionMode
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
 from models.provision import ProvisionOutcome
+from runtime.connect import data_converter
+from runtime.settings import WorkerSettings
 from tests.workflows.world import World, an_input, runs_of, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 
 LONGEST_RUN = 2000
+
+
+ABSURD: list[tuple[str, Any, str]] = [
+    ("extend", {"minutes": 0, "by": "a", "why": "b"}, "minutes: Input should be greater than or equal to 1"),
+    ("extend", {"minutes": 10**9, "by": "a", "why": "b"}, "minutes: Input should be less than or equal to 1440"),
+    ("extend", {"minutes": "NaN", "by": "a", "why": "b"}, "minutes: Input should be a valid integer"),
+    ("extend", {"minutes": 5, "why": "b"}, "by: Field required"),
+    ("extend", {"minutes": 5, "by": " \x1b", "why": "b"}, "by: Value error, say who asks: the report names them"),
+    ("hold", {"by": "a", "why": "\u202e"}, "why: Value error, say why: the report gives the reason"),
+    ("hold", {"by": "x" * 201, "why": "b"}, "by: String should have at most 200 characters"),
+    ("hold", {"by": "a", "why": "x" * 1_000_000}, "why: String should have at most 500 characters"),
+    ("resume", "alice", "Input should be an object"),
+    ("resume", None, "a payload is nothing where an object is needed"),
+    ("resume", {"by": "a"}, "nothing to resume: nobody holds it"),
+]
 
 
 @asynccontextmanager
@@ -100,7 +119,87 @@ async def test_an_intervention_that_makes_no_sense_is_refused_with_the_reason(te
         await handle.result()
 
 
-async def refusal(handle: Any, update: Any, *args: str) -> str:
+async def test_a_person_gives_a_deletion_more_time_and_everybody_is_told_who_and_why(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        before = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        for_half_an_hour = ExtendRequest(minutes=30, by="alice", why="the broker is\nmaintained")
+        said = await handle.execute_update(DeprovisionWorkflow.extend, for_half_an_hour)
+        after = await handle.query(DeprovisionWorkflow.progress)
+        assert after.budget_ends == before + timedelta(minutes=30)
+        assert said.startswith("alice extended hard delete by 30m (the broker is maintained); soft delete follows at ")
+        assert world.events == [f"DeletionExtended: {said}"]
+        assert "alice extended it by 30m at " in after.message and after.message == world.messages[-1]
+        assert world.record and world.record.hard_delete_ends == after.budget_ends
+        details = await handle.query("__temporal_workflow_metadata")
+        assert "alice extended it by 30m" in details.current_details
+        await until(lambda: world.diary.count("hard delete") == 2)  # under the new deadline
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "bob")
+        result = await handle.result()
+    assert len(result.asked) == 1 and result.asked[0] in world.because == result.hard_delete_ended
+
+
+async def test_a_held_deletion_goes_on_behind_its_deadline_and_ends_soon_after_it_is_resumed(temporal: Client) -> None:
+    limits = {"hard_delete_timeout": timedelta(seconds=5), "last_attempt": timedelta(seconds=1)}
+    async with deleting(temporal, **limits) as (world, handle):
+        deadline = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        said = await handle.execute_update(DeprovisionWorkflow.hold, HoldRequest(by="alice", why="a ticket"))
+        held = await handle.query(DeprovisionWorkflow.progress)
+        assert "the hold ends by itself at" in said and f"until {held.held_until:%Y-%m-%d %H:%M:%S} UTC" in held.message
+        assert world.record
+        assert held.budget_ends == deadline + (held.held_until - world.record.holds[0].since)
+        await until(lambda: datetime.now(UTC) > deadline + timedelta(seconds=1))
+        assert world.record.soft_delete_began is None and world.diary[-1] != "soft delete"
+        await handle.execute_update(DeprovisionWorkflow.resume, ResumeRequest(by="bob"))
+        assert (await handle.query(DeprovisionWorkflow.progress)).held_until is None
+        result = await handle.result()
+    assert result.mode is DeletionMode.SOFT
+    assert "alice held it from " in world.because and "(a ticket), resumed by bob" in world.because
+
+
+async def test_the_next_run_knows_what_people_asked_of_the_last_and_a_hold_ends_by_itself(temporal: Client) -> None:
+    async with deleting(temporal) as (world, handle):
+        await handle.execute_update(DeprovisionWorkflow.hold, HoldRequest(by="alice", why="a ticket"))
+        before = await handle.query(DeprovisionWorkflow.progress)
+        await handle.terminate("a person's doubt")
+        world.hard_deleting.clear()
+        latest = await again(temporal, handle)
+        await world.hard_deleting.wait()
+        after = await latest.query(DeprovisionWorkflow.progress)
+        assert (after.budget_ends, after.held_until) == (before.budget_ends, before.held_until)
+        refused = await refusal(latest, DeprovisionWorkflow.hold, HoldRequest(by="bob", why="another"))
+        assert refused.startswith("alice holds it already, until ")
+        await latest.terminate("a day passes")
+        assert world.record
+        began = datetime.now(UTC) - LONGEST_HOLD
+        world.record.holds[0] = Hold(since=began, ends=began + LONGEST_HOLD, by="alice", why="a ticket")
+        world.record.hard_delete_ends = datetime.now(UTC) + timedelta(seconds=2)
+        result = await (await again(temporal, handle, last_attempt=timedelta(seconds=1))).result()
+    assert result.mode is DeletionMode.SOFT and "alice held it from " in world.because
+
+
+async def again(client: Client, handle: Any, **limits: Any) -> Any:
+    """Another run of the same deletion, as the trigger starts it."""
+    queue = (await handle.describe()).task_queue
+    return await client.start_workflow(DeprovisionWorkflow.run, an_input(**limits), id=handle.id, task_queue=queue)
+
+
+async def until(so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not so():
+            await asyncio.sleep(0.05)
+
+
+async def test_more_time_is_refused_with_the_reason(temporal_server: TemporalServer) -> None:
+    ours = await Client.connect(temporal_server.address, data_converter=data_converter(WorkerSettings()))
+    async with deleting(ours) as (world, handle):
+        for update, request, sentence in ABSURD:
+            assert sentence in await refusal(handle, update, request)
+        assert world.record and not world.record.extensions and not world.record.holds
+        await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "test")
+        await handle.result()
+
+
+async def refusal(handle: Any, update: Any, *args: Any) -> str:
     with pytest.raises(WorkflowUpdateFailedError) as error:
         await handle.execute_update(update, *args)
     assert isinstance(error.value.cause, ApplicationError)

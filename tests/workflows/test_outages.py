@@ -12,7 +12,8 @@ from temporalio.exceptions import CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from models.conditions import Reason
-from models.deprovision import DeletionMode, DeletionRecord, DeprovisionResult, ReleaseKind
+from models.deletion_record import DeletionRecord
+from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.names import DEFECT
 from models.provision import ProvisionOutcome, ProvisionResult
 from tests.workflows.world import World, an_input, lost, refused, serving

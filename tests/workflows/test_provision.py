@@ -201,6 +201,21 @@ async def test_a_change_while_readiness_is_waited_for_is_looked_at_without_waiti
     assert result.outcome is ProvisionOutcome.READY and result.passes == 2
 
 
+@pytest.mark.parametrize("signal", [LOOK_AGAIN, DELETION_REQUESTED])
+async def test_nothing_waits_until_a_look_at_readiness_hears_that_it_is_over(temporal: Client, signal: str) -> None:
+    world = World(deaf_wait=(heard := asyncio.Event()))
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        while "wait" not in world.diary:
+            await asyncio.sleep(0.02)
+        await handle.signal(signal)
+        async with asyncio.timeout(20):
+            while world.diary.count("apply") < 2 and "remove operand" not in world.diary:
+                await asyncio.sleep(0.02)
+        heard.set()
+        await temporal.get_workflow_handle(handle.id).result()
+
+
 async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(temporal: Client) -> None:
     world = World(let_apply_end=asyncio.Event(), stopping_takes=4)
     async with serving(temporal, world) as task_queue:

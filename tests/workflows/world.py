@@ -1,6 +1,7 @@
 """A cluster of a few facts: stand-in activities with the real names, for testing what workflows decide."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from models.conditions import Reason
+from models.deletion_record import DeletionRecord
 from models.deprovision import (
     AbandonedObject,
     ConfirmationInput,
     DeletionAssessment,
-    DeletionRecord,
     HardDeleted,
     HardDeleteInput,
     ReleaseKind,
@@ -35,7 +36,7 @@ from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
 from models.reclaim import Outcome, ReclaimConsent, ReclaimEnd, Round, RoundInput
-from models.status import StatusInput, WarningInput
+from models.status import EventInput, StatusInput
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -65,6 +66,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    deaf_wait: asyncio.Event | None = None
+    """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
     instances: int = 0
     instances_go: bool = True
@@ -92,6 +95,7 @@ class World:
     diary: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
+    events: list[str] = field(default_factory=list)
     applying: asyncio.Event = field(default_factory=asyncio.Event)
     let_apply_end: asyncio.Event | None = None
     stopping_takes: float = 0.1
@@ -141,8 +145,9 @@ class World:
         return True
 
     @activity.defn
-    async def record_warning(self, input: WarningInput) -> None:
-        self.diary.append(f"warn {input.reason}")
+    async def record_event(self, input: EventInput) -> None:
+        self.diary.append(f"event {input.reason}")
+        self.events.append(f"{input.reason}: {input.message}")
 
     @activity.defn
     async def check_drift(self, input: ChartInput) -> Survey:
@@ -183,6 +188,10 @@ class World:
     async def wait_until_ready(self, input: ReadyInput) -> None:
         self.diary.append("wait")
         self._reach()
+        while self.deaf_wait and not self.deaf_wait.is_set():
+            activity.heartbeat()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.05)
         if not self.ready:
             raise still_waiting("Deployment kyma-system/operand: 0 of 1 pods are available", pause=20)
 
@@ -279,7 +288,7 @@ class World:
             "remove_finalizer",
             "assess_deletion",
             "set_status",
-            "record_warning",
+            "record_event",
             "check_drift",
             "apply_chart",
             "wait_until_ready",

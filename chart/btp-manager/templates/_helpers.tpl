@@ -82,6 +82,10 @@ app.kubernetes.io/component: {{ .process }}
 {{- end }}
 - name: BTP_OPERAND_RBAC
   value: "false"
+{{- if .Values.operand }}
+- name: BTP_OPERAND_VALUES
+  value: /etc/btp-manager/operand-values.yaml
+{{- end }}
 {{- range $name, $value := .Values.settings }}
 - name: {{ $name }}
   value: {{ $value | quote }}
@@ -123,6 +127,11 @@ volumes:
       secretName: {{ . }}
       defaultMode: 0440
   {{- end }}
+  {{- if $.Values.operand }}
+  - name: operand-values
+    configMap:
+      name: {{ include "manager.fullname" $ }}-operand-values
+  {{- end }}
   {{- with $.Values.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -157,6 +166,9 @@ volumeMounts:
   {{- end }}
   {{- if .Values.temporal.apiKeySecret }}
   - {name: temporal-api-key, mountPath: /etc/temporal-api-key, readOnly: true}
+  {{- end }}
+  {{- if .Values.operand }}
+  - {name: operand-values, mountPath: /etc/btp-manager, readOnly: true}
   {{- end }}
   {{- with .Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
