@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -88,8 +88,9 @@ async def _cluster_checks(objects: list[Object]) -> list[Check]:
     try:
         checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
         checks.append(await _look("pending deletions", lambda: pending_deletions(kube), kube))
-        checks.append(await _look("another manager", lambda: _alone(kube), kube))
-        checks.append(await _look("settings of the Go manager", lambda: _go_settings(kube), kube))
+        checks.append(await _look("another manager", lambda: alone(kube), kube))
+        settings = await _look("settings of the Go manager", lambda: go_settings(kube), kube)
+        checks.append(replace(settings, ok=True, warns=not settings.ok))  # nothing fails for want of them
         checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
         for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
             checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
@@ -118,14 +119,15 @@ async def _crd(kube: Kube) -> tuple[bool, str]:
     return True, f"{len(found.items)} BtpOperators at {kube.host}"
 
 
-async def _alone(kube: Kube) -> tuple[bool, str]:
+async def alone(kube: Kube) -> tuple[bool, str]:
+    """Whether no other manager runs."""
     if seen := await other_manager(kube):
         return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
     return True, "none"
 
 
-async def _go_settings(kube: Kube) -> tuple[bool, str]:
-    """By a list, which a worker may ask for: the doctor also runs with its rights."""
+async def go_settings(kube: Kube) -> tuple[bool, str]:
+    """Whether the Go manager left no ConfigMap. By a list, which a worker may ask for: the doctor has its rights."""
     named = f"metadata.name={GO_MANAGER_SETTINGS}"
     if not (await kube.list(CONFIG_MAPS, KYMA_NAMESPACE, fields=named, metadata_only=True)).items:
         return True, "none"

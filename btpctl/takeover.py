@@ -37,6 +37,7 @@ from models.names import (
     GO_MANAGER_SETTINGS,
     KYMA_NAMESPACE,
     MANAGED_SELECTOR,
+    OPERAND_DEPLOYMENT,
 )
 from models.operators import Operator, responsible
 from models.text import plain, some
@@ -45,6 +46,8 @@ from operand.ownership import is_ours
 
 KYMAS: Final = Resource("operator.kyma-project.io", "v1beta2", "Kyma", "kymas")
 MODULE: Final = "btp-operator"
+REGISTRY: Final = "ghcr.io/sap/"
+"""Where the operand's image of our chart is."""
 PRIORITY: Final = {"metadata": {"name": KYMA_NAMESPACE}, "value": 2000000, "description": "For the components of Kyma"}
 """As docs/prerequisites.yaml makes it."""
 console = Console()
@@ -143,7 +146,10 @@ async def look(kube: Kube) -> Takeover:
         operators=[_standing(each, one) for each in operators],
         service_objects=await _counted(kube),
         deletions=deletions,
-        settings=[_setting(each.key, each.value, each.becomes, each.as_value, each.why) for each in translations],
+        settings=[
+            *(_setting(each.key, each.value, each.becomes, each.as_value, each.why) for each in translations),
+            *await _other_image(kube),
+        ],
         values=helm_values(translations),
         leftovers=await _leftovers(kube),
         lacks_priority_class=await kube.find(PRIORITY_CLASSES, KYMA_NAMESPACE) is None,
@@ -207,6 +213,19 @@ def _manager(running: str, deployment: Object | None) -> str:
 
 def _setting(key: str, value: str, becomes: str, as_value: str | bool, why: str) -> str:
     return f"{key}: {value} -> " + (f"{becomes}: {yaml.safe_dump(as_value).splitlines()[0]}" if becomes else why)
+
+
+async def _other_image(kube: Kube) -> list[str]:
+    """The operand's image, where it comes from another registry than ours."""
+    found = await kube.find(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)
+    containers = (((found or {}).get("spec") or {}).get("template") or {}).get("spec", {}).get("containers") or []
+    images = [plain(each.get("image"), 300) for each in containers if each.get("name") == "manager"]
+    return [
+        f"operand's image: {image} -> the chart's, from {REGISTRY}; where nodes cannot pull from there, set "
+        "settings.BTP_OPERAND_IMAGE"
+        for image in images
+        if not image.startswith(REGISTRY)
+    ]
 
 
 async def _counted(kube: Kube) -> str:

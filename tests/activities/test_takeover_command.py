@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from btpctl.connections import CommandError
+from btpctl.doctor import alone, go_settings
 from btpctl.takeover import look, prepare_cluster
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, CONFIG_MAPS, PRIORITY_CLASSES
@@ -46,6 +47,7 @@ async def test_a_cluster_that_is_ready_for_it_needs_nothing_first(
     person.create_operator("btpoperator")
     seen = await look(cluster)
     assert (seen.first, seen.manager, seen.leftovers) == ([], "no Go manager is installed", [])
+    assert await go_settings(cluster) == await alone(cluster) == (True, "none")
     assert "the operand restarts once" in seen.then
 
 
@@ -69,6 +71,11 @@ async def test_what_comes_first_is_said_in_order(
     assert {"ClusterRole sap-btp-operator-proxy-role", "ConfigMap kyma-system/sap-btp-manager"} <= {
         each.split(": ")[0] for each in seen.leftovers
     }
+    assert "controller:v0.11.10 -> the chart's, from ghcr.io/sap/" in seen.settings[-1]
+    ok, text = await go_settings(cluster)
+    assert not ok and text.startswith("ConfigMap kyma-system/sap-btp-manager is not read here")
+    ok, text = await alone(cluster)
+    assert not ok and "has replicas: 1" in text
     theirs.claim("Warning", "ServiceInstancesAndBindingsNotCleaned")
     again = await look(cluster)
     assert len(again.first) == 2 and "refused while service objects exist" in again.deletions

@@ -52,6 +52,7 @@ from tests.gomanager import Family, GoManager, deploy, remove_traces
 from tests.shell import Shell, commands
 
 WORKER: Final = f"{RELEASE}-worker"
+TOLD: Final = {"ReadyTimeout": "7m", "EnableLimitedCache": "false"}
 NO_PROCESS: Final = "worker.replicas=0,trigger.replicas=0"
 SECRETS_PATH: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets"
 
@@ -243,7 +244,7 @@ async def test_the_pages_steps_lead_to_this_manager_and_back_and_nobody_notices(
     shell, page = Shell(control_plane, tmp_path), CHECKOUT / "docs" / "upgrade.md"
     look_first, prepare, columns, stop, install, drop_settings, drop_manager = commands(page, "From the Go manager")
     await deploy(kube, replicas=1)
-    settings = {"metadata": {"name": "sap-btp-manager", "namespace": KYMA_NAMESPACE}, "data": {"ReadyTimeout": "7m"}}
+    settings = {"metadata": {"name": "sap-btp-manager", "namespace": KYMA_NAMESPACE}, "data": dict(TOLD)}
     await kube.create(CONFIG_MAPS, settings)
     go_manager.claim("Ready", "ReconcileSucceeded")
     await put_to_use(control_plane, kube, person, go_manager)
@@ -261,6 +262,8 @@ async def test_the_pages_steps_lead_to_this_manager_and_back_and_nobody_notices(
         processes = await kube.get(DEPLOYMENTS, WORKER, KYMA_NAMESPACE)
         environment = processes["spec"]["template"]["spec"]["containers"][0]["env"]
         assert {"name": "BTP_READY_TIMEOUT", "value": "7m"} in environment
+        operand = await kube.get(CONFIG_MAPS, f"{RELEASE}-operand-values", KYMA_NAMESPACE)
+        assert "enable_limited_cache: false" in operand["data"]["operand-values.yaml"]
         async with worker(control_plane, await mandate_for(kube, ref), eventually) as ours:
             shell.run(stop.replace("replicas=0", "replicas=1"))
             aside = (await ours.standing()).finding
