@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from temporalio.client import Client
 
-from btpctl import deleting, doctor, reclaim, release, show
+from btpctl import deleting, doctor, reclaim, release, show, takeover
 from btpctl.arguments import Name, Output
 from btpctl.connections import Cluster, cluster, kubernetes, temporal
 from btpctl.errors import CommandError, NoAnswer, answered, of_kubernetes
@@ -44,6 +44,7 @@ deleting.register(app, console)
 reclaim.register(app, console)
 release.register(app, console)
 doctor.register(app, console)
+takeover.register(app, console)
 
 
 def _version(wanted: bool) -> None:

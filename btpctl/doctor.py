@@ -30,13 +30,14 @@ from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,
+    CONFIG_MAPS,
     NAMESPACES,
     PRIORITY_CLASSES,
     SECRETS,
     Resource,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.names import CREDENTIALS_SECRET, GO_MANAGER_SETTINGS, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.text import some
 from operand.credentials import Credentials
@@ -46,6 +47,7 @@ from runtime.operand_chart import renderer_of
 from runtime.settings import SettingsError, WorkerSettings
 
 EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
+GO_SETTINGS: Final = "settings of the Go manager"
 Look = Callable[[Kube], Awaitable[tuple[bool, str]]]
 """Asks the cluster: whether something is so, and a sentence."""
 OfProcess = Annotated[
@@ -97,7 +99,8 @@ async def examine(options: Options, process: str) -> list[Check]:
     classes = sorted({name for obj in objects if (name := _priority_class(obj))})
     further: dict[str, Look] = {
         "pending deletions": pending_deletions,
-        "another manager": _alone,
+        "another manager": alone,
+        GO_SETTINGS: go_settings,
         "namespace": partial(_there, resource=NAMESPACES, name=KYMA_NAMESPACE),
         **{f"PriorityClass {name}": partial(_there, resource=PRIORITY_CLASSES, name=name) for name in classes},
         "Secret": partial(_secret, settings.any_address),
@@ -122,9 +125,11 @@ async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
 async def _cluster_checks(options: Options, further: dict[str, Look]) -> list[Check]:
     async def check(kube: Kube, name: str, look: Look) -> Check:
         try:
-            return Check(name, *await answered(look(kube), f"the cluster at {kube.host}", options.timeout))
+            ok, text = await answered(look(kube), f"the cluster at {kube.host}", options.timeout)
         except CommandError as error:
             return Check(name, False, str(error))
+        warns = name == GO_SETTINGS and not ok  # nothing fails for want of them
+        return Check(name, ok or warns, text, warns)
 
     looks: dict[str, Look] = {"CustomResourceDefinition": _crd, **further}
     try:
@@ -145,10 +150,20 @@ async def _crd(kube: Kube) -> tuple[bool, str]:
     return True, f"{len(found.items)} BtpOperators at {kube.host}"
 
 
-async def _alone(kube: Kube) -> tuple[bool, str]:
+async def alone(kube: Kube) -> tuple[bool, str]:
+    """Whether no other manager runs."""
     if seen := await other_manager(kube):
         return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
     return True, "none"
+
+
+async def go_settings(kube: Kube) -> tuple[bool, str]:
+    """Whether the Go manager left no ConfigMap. By a list, which a worker may ask for: the doctor has its rights."""
+    named = f"metadata.name={GO_MANAGER_SETTINGS}"
+    if not (await kube.list(CONFIG_MAPS, KYMA_NAMESPACE, fields=named, metadata_only=True)).items:
+        return True, "none"
+    means = "is not read here; `btpctl takeover` says which Helm values it becomes, then delete it"
+    return False, f"ConfigMap {KYMA_NAMESPACE}/{GO_MANAGER_SETTINGS} {means}"
 
 
 async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
