@@ -8,7 +8,7 @@ from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from localcluster.realnode import NAME
 from localcluster.testnode import CRASHING, MISSING
 from models.names import KYMA_NAMESPACE
-from tests.node.scene import CR, FIGURES, Scene
+from tests.node.scene import CR, FIGURES, PLAIN, Scene
 
 pytestmark = pytest.mark.timeout(400)
 PROCESSES = ("worker", "trigger")
@@ -67,7 +67,7 @@ def test_a_drain_leaves_one_worker_and_one_trigger(scene: Scene) -> None:
 
 
 def test_an_operand_whose_image_is_missing_or_crashes_is_named_until_a_rollback(scene: Scene) -> None:
-    patience = "settings.BTP_READY_TIMEOUT=30s"
+    patience = f"{PLAIN},settings.BTP_READY_TIMEOUT=30s"
     scene.sap.forget()
     scene.person.put_secret(scene.sap.credentials())
     helm(scene.node, "upgrade", RELEASE, MANAGER_CHART, "--set", f"{patience},settings.BTP_OPERAND_IMAGE={MISSING}")
