@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -69,6 +69,9 @@ unit: $(UV) ## the tests that need no server and no built program
 # their own (tests/e2e, tests/chaos) are not measured: what only they reach counts as not covered.
 MEASURED := workflows activities operand kube trigger
 MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigger tests/reclaim tests/replay
+
+test-node: $(UV) ## the image and the chart on a real node (root, containerd and more: it says what is missing)
+	@$(RUN) python -m localcluster.testnode $(ARGS)
 
 coverage: binaries ## which lines and branches of the manager no test reaches, by file (longer than 10 minutes)
 	@$(RUN) pytest $(PARALLEL) -q $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
