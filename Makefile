@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -21,11 +21,23 @@ image: $(UV) ## build the image btp-manager:local with docker, podman or buildah
 values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
 	@$(RUN) python -m localcluster.chartvalues
 
+compare-upstream: binaries ## CHART=FOLDER: in what a newer chart of the operand differs from ours
+	@$(RUN) python -m localcluster.upstream $(CHART) $(ARGS)
+
+module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL --set image.repository=..." as in `helm template`
+	@$(RUN) python -m localcluster.module $(ARGS)
+
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)
+
+wheel: $(UV) ## build btpctl for a laptop: dist/btp_manager-*.whl, for `pipx install` or `uv tool install`
+	@$(UV) build --quiet --wheel --out-dir dist
+
+screens: $(UV) ## draw what btpctl shows, for docs/pictures
+	@$(RUN) python -m localcluster.screens
 
 soak: binaries ## an hour of small troubles, with memory and sockets counted; writes the table in docs/reliability.md
 	@$(RUN) python -m tests.chaos.soak $(ARGS)

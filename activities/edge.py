@@ -18,12 +18,13 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, Fa
 from dispatch.names import workflow_id
 from kube.errors import KubeError
 from models.mandate import Mandate, Mandated
-from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW
+from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW, SUPERSEDED
 from operand.errors import Passing, Permanent
+from operand.installation import Superseded
 from operand.mandated import MandateLost, OtherCluster
 
 OTHERS_TURN: Final = timedelta(seconds=2)
-"""Before work of another cluster is offered again: a worker of that cluster may take it."""
+"""Before work for another worker, of another cluster or a newer installation, is offered again."""
 DEFECTS: Final = Counter("btp_activity_defects", "Activities that failed by a defect of this program", ("activity",))
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -72,6 +73,8 @@ def _failure(error: Exception) -> ApplicationError:
         return ApplicationError(str(error), error.removed, type=MANDATE_LOST, non_retryable=True, category=category)
     if isinstance(error, OtherCluster):
         return ApplicationError(str(error), type=OTHER_CLUSTER, next_retry_delay=OTHERS_TURN)
+    if isinstance(error, Superseded):
+        return ApplicationError(str(error), type=SUPERSEDED, next_retry_delay=OTHERS_TURN)
     if isinstance(error, Permanent):
         return ApplicationError(str(error), type=error.reason.value, non_retryable=True)
     if isinstance(error, Passing | KubeError):

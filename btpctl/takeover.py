@@ -2,18 +2,20 @@
 
 import asyncio
 import json
-import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import typer
 import yaml
 from rich.console import Console
 
-from btpctl.connections import CommandError, cluster
+from btpctl.arguments import Output
+from btpctl.connections import kubernetes
 from btpctl.deletions import pending_deletions
+from btpctl.errors import CommandError, answered
 from btpctl.go_settings import helm_values, told, translate
+from btpctl.options import Options, command
 from kube.answers import Object
 from kube.client import Kube
 from kube.errors import NotFound
@@ -50,7 +52,17 @@ REGISTRY: Final = "ghcr.io/sap/"
 """Where the operand's image of our chart is."""
 PRIORITY: Final = {"metadata": {"name": KYMA_NAMESPACE}, "value": 2000000, "description": "For the components of Kyma"}
 """As docs/prerequisites.yaml makes it."""
-console = Console()
+
+
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Make PriorityClass kyma-system where it is missing, and write the Helm values. Stops no manager, changes "
+        "no object that exists.",
+    ),
+]
+Values = Annotated[Path, typer.Option(help="Where --prepare writes the Helm values.")]
 
 
 @dataclass
@@ -71,40 +83,34 @@ class Takeover:
     lacks_priority_class: bool = False
 
 
-def takeover(
-    prepare: Annotated[
-        bool,
-        typer.Option(
-            "--prepare",
-            help="Make PriorityClass kyma-system where it is missing, and write the Helm values. Stops no manager, "
-            "changes no object that exists.",
-        ),
-    ] = False,
-    values: Annotated[Path, typer.Option(help="Where --prepare writes the Helm values.")] = Path(
-        "takeover-values.yaml"
-    ),
-    output: Annotated[Literal["text", "json"], typer.Option("-o", "--output")] = "text",
-) -> None:
-    """Say what a takeover from the Go manager finds, does and needs first. Ends with 1 while something comes first."""
-    seen, done = asyncio.run(_run(prepare, values))
-    if output == "json":
-        sys.stdout.write(json.dumps({**asdict(seen), "done": done}, indent=2) + "\n")
-    else:
-        console.print(_text(seen, done), markup=False, highlight=False, soft_wrap=True)
-    if seen.first:
-        raise typer.Exit(1)
+def register(app: typer.Typer, console: Console) -> None:
+    """Add the command to the command line."""
+
+    @command(app)
+    def takeover(
+        options: Options,
+        prepare: Prepare = False,
+        values: Values = Path("takeover-values.yaml"),
+        output: Output = "text",
+    ) -> None:
+        """Say what a takeover from the Go manager finds, does and needs first. Ends with 1 if something comes first."""
+        seen, done = asyncio.run(_run(options, prepare, values))
+        if output == "json":
+            typer.echo(json.dumps({**asdict(seen), "done": done}, indent=2))
+        else:
+            console.print(_text(seen, done), markup=False, highlight=False, soft_wrap=True)
+        if seen.first:
+            raise typer.Exit(1)
 
 
-async def _run(prepare: bool, values: Path) -> tuple[Takeover, list[str]]:
-    kube = await cluster()
-    try:
-        seen = await look(kube)
+async def _run(options: Options, prepare: bool, values: Path) -> tuple[Takeover, list[str]]:
+    async with kubernetes(options) as kube:
+        who = f"the cluster at {kube.host}"
+        seen = await answered(look(kube), who, options.timeout)
         if not prepare:
             return seen, []
-        done = await prepare_cluster(kube, seen, values)
-        return await look(kube), done
-    finally:
-        await kube.close()
+        done = await answered(prepare_cluster(kube, seen, values), who, options.timeout)
+        return await answered(look(kube), who, options.timeout), done
 
 
 async def prepare_cluster(kube: Kube, seen: Takeover, path: Path) -> list[str]:

@@ -27,6 +27,7 @@ OF_THE_CHART: Final = {
     "health_address",
     "operand_rbac",
     "operand_values",
+    "installation",
 }
 """Settings that have a value of their own in the chart, or that its other objects rely on."""
 DURATION: Final = r"^([0-9]+(\.[0-9]+)?(ms|d|h|m|s))+$"

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from kube.resources import DEPLOYMENTS
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
@@ -140,7 +141,13 @@ class Environment(Started):
         if not self._deployed:
             return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
         account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
-        return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false"}
+        return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false", "BTP_INSTALLATION": self.installation()}
+
+    def installation(self) -> str:
+        """What the worker's Deployment tells its pods now, where the chart is installed."""
+        found = self.cluster.request("GET", DEPLOYMENTS.path(KYMA_NAMESPACE, f"{RELEASE}-worker"))
+        variables = found["spec"]["template"]["spec"]["containers"][0]["env"]
+        return next(str(each["value"]) for each in variables if each["name"] == "BTP_INSTALLATION")
 
     def start_operand(self, at_once: int = 1) -> Process:
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it.
@@ -170,6 +177,7 @@ class Environment(Started):
             "PYTHONPATH": str(CHECKOUT),
             "TEMPORAL_ADDRESS": self.temporal.address,
             "BTP_LOG_FORMAT": "json",
+            "BTP_ANY_ADDRESS": "true",  # the stand-in for SAP BTP is on this machine, and speaks http
             **self._settings,
         }
         return Manager(name, module, environment, self.cluster.folder)

@@ -24,6 +24,7 @@ from models.operators import OperatorRef
 from operand.chart_contract import broken_terms
 from operand.credentials import Credentials
 from operand.errors import Permanent
+from operand.installation import Installer, signed
 from operand.ownership import is_ours, managed
 from operand.rendering import ChartRenderer, RenderError
 from operand.traces import noting
@@ -55,15 +56,20 @@ class Item:
 class Comparison:
     """Renders the chart and reads what is there."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, place: str) -> None:
         self._kube = kube
         self._renderer = renderer
+        self._installer = Installer(kube, renderer.version, place)
 
     async def items(self, ref: OperatorRef, credentials: Credentials, ca: str) -> tuple[list[Item], Surplus]:
         """The rendered objects beside the live ones, and what was rendered once and is not any more.
 
         One list per kind and namespace instead of one get per object.
+
+        Raises:
+            Superseded: it is for a worker of a newer installation to say what the chart is.
         """
+        own = await self._installer.own()
         values = credentials.values()
         values["manager"]["webhook"] = {"caBundle": ca}
         if await self._wants_no_network_policies(ref):
@@ -91,7 +97,8 @@ class Comparison:
         items = []
         for obj in objects:
             kind, meta = chart_kind(obj), obj["metadata"]
-            items.append(Item(kind, obj, live.pop((kind, meta.get("namespace"), meta["name"]), None)))
+            found = live.pop((kind, meta.get("namespace"), meta["name"]), None)
+            items.append(Item(kind, signed(obj, found, own), found))
         return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(kind, obj)]
 
     async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:

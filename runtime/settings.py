@@ -176,9 +176,16 @@ class WorkerSettings(Settings):
         description="Whether the operand's chart makes the operand's roles and bindings, for which the worker must "
         "hold every right in them. `false` where they are there already: `chart/btp-manager` brings them.",
     )
-    reclaim_any_address: bool = Field(
+    installation: str = Field(
+        "",
+        pattern=r"^([^/]+/[^/]+/[^/]+)?$",
+        description="Set by `chart/btp-manager`: namespace, Deployment and version of this worker. Of workers of "
+        "several versions, those that the Deployment asks for now apply their chart. Empty: by hand, never newer.",
+    )
+    any_address: bool = Field(
         False,
-        description="Lets Secret sap-btp-reclaim name http and addresses that are not on the internet: for tests.",
+        description="Lets Secrets sap-btp-manager and sap-btp-reclaim name http, and the latter addresses that are "
+        "not on the internet: for tests.",
     )
 
 

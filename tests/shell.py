@@ -50,7 +50,7 @@ class Shell:
         """
         words = [word for word in shlex.split(line) if word not in ("-n", "--namespace", KYMA_NAMESPACE)]
         match words:
-            case ["python", "-m", "btpctl", *arguments]:
+            case ["btpctl", *arguments]:
                 return self._btpctl([*arguments, *more])
             case ["helm", *arguments]:
                 helm(self.cluster, *(self._path(word) for word in arguments), *more)

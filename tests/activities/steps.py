@@ -16,10 +16,10 @@ from tests.acting import provision
 class Steps:
     """All of them, on one cluster."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer) -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, place: str = "") -> None:
         self.responsibility = ResponsibilityActivities(kube)
         self.status = StatusActivities(kube)
-        self.chart = ChartActivities(kube, renderer)
+        self.chart = ChartActivities(kube, renderer, place=place)
         self.readiness = ReadinessActivities(kube)
 
     async def apply(self, mandate: Mandate) -> Applied:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.other_manager import OtherManagerActivities
-from btpctl.doctor import needed
+from btpctl.rights import needed
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, DEPLOYMENTS, LEASES
 from models.conditions import Reason

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from btpctl.connections import CommandError
 from btpctl.doctor import alone, go_settings
+from btpctl.errors import CommandError
 from btpctl.takeover import look, prepare_cluster
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, CONFIG_MAPS, PRIORITY_CLASSES

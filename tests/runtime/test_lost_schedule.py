@@ -2,13 +2,13 @@
 
 import asyncio
 
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleActionExecutionStartWorkflow
 
 from dispatch.names import schedule_id
 from runtime.identity import Identity
 from runtime.settings import WorkerSettings
 from tests.conftest import Eventually
-from worker.schedule import ensure_resync, restore_resync
+from worker.schedule import ensure_resync, restore_resync, resync_once_more
 
 
 async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_stands_is_left_alone(
@@ -29,3 +29,22 @@ async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_
     await asyncio.sleep(1.1)  # the id of an action's workflow is its time in whole seconds: two in one second are one
     await restore_resync(settings, here, temporal)
     await eventually(triggered_once)
+
+
+async def test_once_the_workers_of_before_are_gone_every_cr_is_looked_at_again(
+    temporal: Client, task_queue: str, eventually: Eventually
+) -> None:
+    async def triggered(times: int) -> bool:
+        return (await handle.describe()).info.num_actions == times
+
+    here = Identity("some-cluster", task_queue)
+    handle = temporal.get_schedule_handle(schedule_id(task_queue))
+    await resync_once_more(here, temporal)  # nothing is there: the next resync is a look, too
+    await ensure_resync(WorkerSettings(), here, temporal)
+    await eventually(lambda: triggered(1))
+    for run in (await handle.describe()).info.running_actions:  # as a worker would have ended it
+        assert isinstance(run, ScheduleActionExecutionStartWorkflow)
+        await temporal.get_workflow_handle(run.workflow_id).terminate()
+    await asyncio.sleep(1.1)
+    await resync_once_more(here, temporal)
+    await eventually(lambda: triggered(2))

@@ -39,6 +39,8 @@ def test_every_package_and_both_charts_are_copied_into_the_image() -> None:
 def test_the_image_runs_as_nobody_in_particular_with_locked_packages() -> None:
     assert re.search(r"^USER 10001:30001$", DOCKERFILE, re.MULTILINE)
     assert "uv export --quiet --frozen" in DOCKERFILE and "--require-hashes" in DOCKERFILE
+    assert "--no-emit-project" in DOCKERFILE  # it has no hash; /app/bin/btpctl is its command there
+    assert "bin/btpctl" in DOCKERFILE and "PATH=/app/bin:" in DOCKERFILE
     stages = {"scratch", *re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE)}
     assert set(re.findall(r"^FROM (?!\$\{)(\S+)", DOCKERFILE, re.MULTILINE)) <= stages  # bases are arguments
     assert f"ARG GO_IMAGE={GO_IMAGE}\n" in DOCKERFILE and f"ARG PYTHON_IMAGE={PYTHON_IMAGE}\n" in DOCKERFILE

@@ -34,6 +34,11 @@ app.kubernetes.io/component: {{ .process }}
 {{- end }}
 {{- end }}
 
+{{/* Of what makes one installation different from another. */}}
+{{- define "manager.version" -}}
+{{- list .Chart.Version (include "manager.image" .) .Values.settings .Values.extraEnv .Values.operand | toJson | sha256sum | trunc 12 }}
+{{- end }}
+
 {{- define "manager.environment" -}}
 - name: TEMPORAL_ADDRESS
   value: {{ .Values.temporal.address | quote }}
@@ -82,6 +87,8 @@ app.kubernetes.io/component: {{ .process }}
 {{- end }}
 - name: BTP_OPERAND_RBAC
   value: "false"
+- name: BTP_INSTALLATION # the same as long as neither version nor settings change
+  value: {{ printf "%s/%s-worker/%s" .Release.Namespace (include "manager.fullname" .) (include "manager.version" .) }}
 {{- if .Values.operand }}
 - name: BTP_OPERAND_VALUES
   value: /etc/btp-manager/operand-values.yaml
