@@ -54,6 +54,17 @@ PRIORITY: Final = {"metadata": {"name": KYMA_NAMESPACE}, "value": 2000000, "desc
 """As docs/prerequisites.yaml makes it."""
 
 
+Prepare = Annotated[
+    bool,
+    typer.Option(
+        "--prepare",
+        help="Make PriorityClass kyma-system where it is missing, and write the Helm values. Stops no manager, changes "
+        "no object that exists.",
+    ),
+]
+Values = Annotated[Path, typer.Option(help="Where --prepare writes the Helm values.")]
+
+
 @dataclass
 class Takeover:
     """What was seen. Nothing was changed."""
@@ -78,20 +89,11 @@ def register(app: typer.Typer, console: Console) -> None:
     @command(app)
     def takeover(
         options: Options,
-        prepare: Annotated[
-            bool,
-            typer.Option(
-                "--prepare",
-                help="Make PriorityClass kyma-system where it is missing, and write the Helm values. Stops no manager, "
-                "changes no object that exists.",
-            ),
-        ] = False,
-        values: Annotated[Path, typer.Option(help="Where --prepare writes the Helm values.")] = Path(
-            "takeover-values.yaml"
-        ),
+        prepare: Prepare = False,
+        values: Values = Path("takeover-values.yaml"),
         output: Output = "text",
     ) -> None:
-        """Say what a takeover from the Go manager finds, does, needs first. Ends with 1 while something comes first."""
+        """Say what a takeover from the Go manager finds, does and needs first. Ends with 1 if something comes first."""
         seen, done = asyncio.run(_run(options, prepare, values))
         if output == "json":
             typer.echo(json.dumps({**asdict(seen), "done": done}, indent=2))
