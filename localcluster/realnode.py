@@ -28,8 +28,6 @@ PORT: Final = 6443
 SOCKET: Final = "/run/containerd/containerd.sock"
 SANDBOX: Final = "localhost/pause:local"
 DOMAIN: Final = "cluster.local"
-GRACE: Final = 20
-"""Seconds after which a silent node counts as not ready. Kubernetes' default is 50."""
 
 
 class RealNode(ControlPlane):
@@ -68,18 +66,6 @@ class RealNode(ControlPlane):
         """Give the images of a tar file to containerd."""
         self._ctr("images", "import", str(archive))
 
-    def die(self) -> None:
-        """The node is lost: kubelet and containerd are killed, and every container with them."""
-        self._daemons["kubelet"].kill()
-        for line in self._ctr("tasks", "list").splitlines()[1:]:
-            self._ctr("tasks", "kill", "--signal", "SIGKILL", line.split()[0])
-        self._daemons["containerd"].kill()
-
-    def come_back(self) -> None:
-        """The node is started again, with what it has on its disk."""
-        self._start_containerd()
-        self._start_kubelet()
-
     def kill_container(self, pod: str) -> None:
         """SIGKILL to the first process of every container of that pod of kyma-system."""
         found = json.loads(self.kubectl("-n", "kyma-system", "get", "pod", pod, "-o", "json"))
@@ -109,7 +95,6 @@ class RealNode(ControlPlane):
                 f"--root-ca-file={self.certificate}",
                 "--use-service-account-credentials=false",
                 "--leader-elect=false",
-                f"--node-monitor-grace-period={GRACE}s",
                 "--secure-port=0",
             ],
         )
@@ -206,10 +191,6 @@ conf_dir = "{networks}"
         self.request("POST", "/apis/scheduling.k8s.io/v1/priorityclasses", priority)
 
     def _node_ready(self) -> bool:
-        return self.ready()
-
-    def ready(self) -> bool:
-        """Whether the node counts as ready."""
         try:
             conditions = self.request("GET", f"/api/v1/nodes/{NAME}")["status"].get("conditions") or []
         except OSError:

@@ -83,16 +83,6 @@ def test_an_operand_whose_image_is_missing_or_crashes_is_named_until_a_rollback(
     scene.until(scene.installed, "the rollback to be rolled out")
 
 
-def test_a_deletion_ends_though_its_node_dies_and_comes_back(scene: Scene) -> None:
-    scene.half_deleted()
-    scene.node.die()
-    scene.until(lambda: not scene.node.ready(), "the node to count as not ready")
-    assert scene.person.status(CR) is not None
-    scene.node.come_back()
-    scene.gone()
-    scene.until(scene.installed, "all pods to be back")
-
-
 def test_it_is_not_uninstalled_while_a_cr_exists_and_leaves_nothing_running_afterwards(scene: Scene) -> None:
     scene.ready()
     with pytest.raises(RuntimeError):
