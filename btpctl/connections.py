@@ -1,12 +1,12 @@
 """Both ends, for a command that is over in a second: whoever does not answer is named, nothing is tried for long."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from btpctl.errors import CommandError, NoAnswer, NoRight, answered, in_words
 from btpctl.options import Options
@@ -95,28 +95,32 @@ async def connected(options: Options) -> AsyncIterator[Ends]:
 
 
 async def temporal(options: Options) -> Client:
-    """A client for Temporal.
+    """A client for Temporal, once it knows the namespace.
 
     Raises:
-        CommandError: it does not answer, or not to us.
+        CommandError: it does not answer, or not to us, or does not know the namespace.
         SettingsError: what the environment says of it cannot be used.
     """
     settings = options.settings()
     config = client_config(settings)
-    who = temporal_name(config["target_host"])
+    who = f"Temporal at {config['target_host']} (--temporal-address)"
     converter = data_converter(settings, config.get("namespace"))
     try:
-        async with asyncio.timeout(options.timeout):
-            return await Client.connect(**config, data_converter=converter)
-    except TimeoutError as error:
-        raise NoAnswer(f"{who} did not answer within {options.timeout:g} s") from error
-    except (RuntimeError, RPCError) as error:
-        said = str(error)
+        client = await answered(Client.connect(**config, data_converter=converter), who, options.timeout)
+    except RuntimeError as error:  # a failed connect is told as text only
+        said = plain(error)
         if "Unauthenticated" in said or "PermissionDenied" in said:
-            raise NoRight(f"{who} does not let you in: {plain(said)}") from error
-        raise NoAnswer(f"{who} cannot be reached: {in_words(plain(said))}") from error
+            raise NoRight(f"{who} does not let you in: {said}") from error
+        raise NoAnswer(f"{who} cannot be reached: {in_words(said)}") from error
+    await answered(_know_namespace(client, who), who, options.timeout)
+    return client
 
 
-def temporal_name(address: str) -> str:
-    """What messages call it, with the option that leads elsewhere."""
-    return f"Temporal at {address} (--temporal-address)"
+async def _know_namespace(client: Client, who: str) -> None:
+    """Else a workflow in a namespace that is not there would be one that does not run."""
+    try:
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        raise CommandError(f"{who} knows no namespace {client.namespace} (--temporal-namespace)") from error

@@ -15,7 +15,7 @@ from rich.console import Console
 from btpctl import show
 from btpctl.arguments import By, Name, Why, Yes, ask
 from btpctl.connections import Cluster, cluster, temporal
-from btpctl.errors import CommandError, NoAnswer, answered
+from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
 from btpctl.overview import find
 from btpctl.service_objects import Found, service_objects
@@ -45,8 +45,8 @@ class Behind:
     objects: Found
     operand: list[str]
     """What the manager installed, as `Kind namespace/name`."""
-    temporal_away: str
-    """Why nobody knows whether a worker runs outside the cluster; empty where Temporal has said that none does."""
+    doubt: str
+    """What is known of workers, where it is not known that none runs."""
 
 
 def register(app: typer.Typer, console: Console) -> None:
@@ -74,32 +74,33 @@ async def _look(options: Options, name: str, force: bool) -> Behind:
         if not operator.holds_finalizer:
             held = ", ".join(some(list(operator.finalizers))) or "nothing"
             raise CommandError(f"{operator.ref} does not carry the manager's finalizer; it is held by {held}")
-        away = await _check_no_worker(here, options, force)
+        doubt = await _check_no_worker(here, options, force)
         objects = await service_objects(here, options)
         operand = await answered(_installed(here.kube), here.who, options.timeout)
-    return Behind(operator, objects, operand, away)
+    return Behind(operator, objects, operand, doubt)
 
 
 async def _check_no_worker(here: Cluster, options: Options, force: bool) -> str:
-    """Returns why this is not known for sure; empty where it is.
+    """Returns what a person should know where it is not sure; empty where it is.
 
     Raises:
         CommandError: a worker runs. It would carry on with what this command leaves alone.
     """
     found = await answered(here.kube.list(PODS, labels=WORKER_PODS), here.who, options.timeout)
     alive = [f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in found.items if _is_ready(pod)]
-    away = ""
+    doubt = ""
     try:
         client = await temporal(options)
         alive += await answered(workers(client, here.identity.task_queue), "Temporal", options.timeout)
-    except NoAnswer as error:
-        away = str(error)
+    except CommandError as error:
+        doubt = f"Whether a worker runs outside this cluster is not known: {error}"
+    names = ", ".join(some(alive))
     if alive and not force:
         raise CommandError(
-            f"a worker runs, or did within the last 90 s ({', '.join(some(alive))}), and is there to do this: see "
-            "`btpctl status`, or stop it first; --even-if-a-worker-runs goes on all the same"
+            f"a worker runs, or did within the last 90 s ({names}), and is there to do this: see `btpctl status`, or "
+            "stop it first; --even-if-a-worker-runs goes on all the same"
         )
-    return away
+    return f"A worker runs ({names}), and may delete what stays." if alive else doubt
 
 
 def _is_ready(pod: dict[str, object]) -> bool:
@@ -134,8 +135,8 @@ def _told(behind: Behind) -> list[show.Block]:
         blocks.append(show.sentence("no service objects"))
     operand = f"{len(behind.operand)} objects of the operand" if behind.operand else "nothing of the operand"
     blocks.append(show.Block(show.text(operand), [("", ", ".join(behind.operand))]))
-    if behind.temporal_away:
-        blocks.append(show.sentence(f"Whether a worker runs outside this cluster is not known: {behind.temporal_away}"))
+    if behind.doubt:
+        blocks.append(show.sentence(behind.doubt))
     return blocks
 
 

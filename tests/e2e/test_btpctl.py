@@ -193,8 +193,13 @@ def test_the_doctor_finds_what_is_missing_and_says_what_to_do(scene: Scene) -> N
         (["status"], {"KUBECONFIG": "/nowhere"}, 2, "no usable Kubernetes configuration"),
         (["status", "--context", "nowhere"], {}, 2, "nowhere"),
         (["status"], {"BTP_READY_TIMEOUT": "soon"}, 2, "BTP_READY_TIMEOUT"),
-        (["retry", "--temporal-address", "127.0.0.1:1"], {}, 3, "127.0.0.1:1 (--temporal-address) cannot be reached: "),
-        (["status", "--temporal-namespace", "nowhere"], {}, 2, "nowhere"),
+        (
+            ["retry", "--temporal-address", "127.0.0.1:1"],
+            {},
+            3,
+            "127.0.0.1:1 (--temporal-address) cannot be reached: connection refused",
+        ),
+        (["status", "--temporal-namespace", "nowhere"], {}, 2, "knows no namespace nowhere"),
     ],
 )
 def test_what_cannot_be_done_ends_with_its_status_and_one_sentence(
