@@ -28,7 +28,7 @@ module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL
 	@$(RUN) python -m localcluster.module $(ARGS)
 
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
-	@$(RUN) python -m tests.replay.record
+	@$(RUN) python -m tests.replay.record $(ARGS)
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)

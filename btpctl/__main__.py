@@ -16,13 +16,12 @@ import typer
 from rich.console import Console
 from temporalio.client import Client
 
-from btpctl import deleting, doctor, reclaim, release, show, takeover
+from btpctl import deleting, doctor, in_use, reclaim, release, show, takeover
 from btpctl.arguments import Name, Output
-from btpctl.connections import Cluster, cluster, kubernetes, temporal
-from btpctl.errors import CommandError, NoAnswer, answered, of_kubernetes
+from btpctl.connections import Cluster, cluster, temporal
+from btpctl.errors import CommandError, NoAnswer, answered
 from btpctl.options import Options, command
 from btpctl.overview import Overview, find, overviews
-from kube.errors import KubeError, NotFound
 from kube.resources import BTP_OPERATORS
 from models.text import plain
 from operand.report_parts import stored_parts, text_of
@@ -45,6 +44,7 @@ reclaim.register(app, console)
 release.register(app, console)
 doctor.register(app, console)
 takeover.register(app, console)
+in_use.register(app, console)
 
 
 def _version(wanted: bool) -> None:
@@ -162,32 +162,6 @@ async def _abandoned(options: Options) -> list[dict[str, Any]]:
 
     async with cluster(options) as here:
         return await answered(read(here), here.who, options.timeout)
-
-
-@command(app, "in-use")
-def in_use(options: Options) -> None:
-    """Name every BtpOperator that keeps the manager from being uninstalled. Ends with 1 if there is one."""
-    names = asyncio.run(_operators(options))
-    for name in names:
-        show.write(console, [show.sentence(f"BtpOperator {name} exists: delete it and wait until it is gone")])
-    if names:
-        console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
-        raise typer.Exit(1)
-    console.print("no BtpOperator exists")
-
-
-async def _operators(options: Options) -> list[str]:
-    async with kubernetes(options) as kube:
-        try:
-            async with asyncio.timeout(options.timeout):
-                found = await kube.list(BTP_OPERATORS, options.namespace or None, metadata_only=True)
-        except NotFound:  # no CustomResourceDefinition, so none can exist
-            return []
-        except TimeoutError as error:
-            raise NoAnswer(f"the cluster at {kube.host} did not answer within {options.timeout:g} s") from error
-        except KubeError as error:
-            raise of_kubernetes(error, f"the cluster at {kube.host}") from error
-    return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in found.items]
 
 
 def _entry(line: str) -> object:

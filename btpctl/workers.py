@@ -1,20 +1,12 @@
-"""Who serves a task queue: whoever asked it for work lately. Temporal names pollers for minutes after they died."""
+"""Who serves a task queue, in words for people."""
 
-from datetime import UTC, datetime, timedelta
-from typing import Any, Final
-
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from btpctl.connections import Ends
 from btpctl.errors import CommandError, NoAnswer, answered
 from models.text import plain, some
-
-RECENT: Final = timedelta(seconds=90)
-"""A living worker asks at least once a minute."""
+from worker.task_queue import pollers
 
 
 async def workers(client: Client, task_queue: str) -> list[str]:
@@ -23,17 +15,7 @@ async def workers(client: Client, task_queue: str) -> list[str]:
     Raises:
         RPCError: Temporal does not say.
     """
-    answer: Any = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    since = datetime.now(UTC) - RECENT
-    return sorted(
-        {plain(each.identity, 100) for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since}
-    )
+    return sorted({plain(identity, 100) for identity in await pollers(client, task_queue)})
 
 
 async def unanswered(ends: Ends, seconds: float) -> NoAnswer:

@@ -43,7 +43,7 @@ def main() -> int:
     ensure_all()
     with (
         ServiceManager() as sap,
-        Environment({"BTP_RECLAIM_ANY_ADDRESS": "true"}) as environment,
+        Environment({"BTP_ANY_ADDRESS": "true"}) as environment,
     ):
         person = Person(environment.cluster)
         story = Story(person)
@@ -56,11 +56,11 @@ def main() -> int:
         operand.kill()
         person.delete_operator("btpoperator")
 
-        def is_refused() -> bool:
+        def says_when_it_ends() -> bool:
             status = person.status("btpoperator")
-            return status is not None and "refused" in status.message
+            return status is not None and "soft delete follows" in status.message
 
-        wait_until(is_refused, "the deletion to say what is refused", seconds=60)
+        wait_until(says_when_it_ends, "the deletion to say how long it waits", seconds=60)
         draw(environment, "btpctl-status", "status")
         why = ("--by", "alice", "--why", "the broker is back at four")
         draw(environment, "btpctl-extend", "extend", "--minutes", "60", *why)

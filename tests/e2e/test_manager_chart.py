@@ -381,7 +381,7 @@ async def test_the_guard_ends_with_an_error_that_names_each_btpoperator_with_the
             return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
         done = await asyncio.to_thread(guard)
-        assert (done.returncode, done.stdout) == (0, "no BtpOperator exists\n")
+        assert (done.returncode, done.stdout) == (0, "no BtpOperator exists, and no reclaim is open\n")
         person.create_operator("still-there")
         done = await asyncio.to_thread(guard)
         assert done.returncode == 1 and f"BtpOperator {KYMA_NAMESPACE}/still-there exists" in done.stdout

@@ -1,16 +1,17 @@
 """`make record`: plays every path on real servers and keeps the workflow histories that the replay tests use.
 
 Only histories that are not there yet are kept. Where a path changed, rename its history, `-before-` and the patch, and
-record again: the old one stays as long as such a workflow may still be running somewhere, for replaying it is what
-proves that a new version can take it over.
+record again (one part alone: `make record ARGS=reclaims`): the old one stays as long as such a workflow may still be
+running somewhere, for replaying it is what proves that a new version can take it over.
 """
 
 import asyncio
+import contextlib
 import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
 from dispatch.names import default_task_queue, workflow_id
 from localcluster.binaries import ensure_all
@@ -25,7 +27,7 @@ from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.deletion_record import ExtendRequest, HoldRequest, ResumeRequest
 from models.limits import OperandTeardown
-from models.names import DELETION_REQUESTED, LOOK_AGAIN, OPERAND_FINALIZER
+from models.names import DELETION_REQUESTED, KYMA_NAMESPACE, LOOK_AGAIN, OPERAND_FINALIZER, RECLAIM_SECRET
 from tests.e2e.deletion import Scene
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -193,12 +195,37 @@ async def continuations(recorder: Recorder) -> None:
     await recorder.keep("deprovision-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
 
 
-def flood(address: str, identity: str, signal: str) -> None:
+async def reclaims(recorder: Recorder) -> None:
+    """What a deletion let go is deleted in SAP BTP: refused first, and after a flood of signals by a new run."""
+    scene, kind = recorder.scene, "ReclaimWorkflow"
+    address = scene.environment.temporal.address
+    scene.ready()
+    scene.make({"team-a": 1})
+    scene.person.put_secret(scene.sap.admin_credentials(), name=RECLAIM_SECRET)
+    scene.sap.refused.add("instance-0")
+    assert scene.operand is not None
+    scene.operand.kill()
+    identity = f"{recorder.workflow_id()}/reclaim"
+
+    def disturb() -> None:
+        scene.delete()
+        flood(address, identity, LOOK_AGAIN)
+        scene.sap.refused.clear()
+        with contextlib.suppress(RPCError):  # the flood may have been enough
+            flood(address, identity, LOOK_AGAIN, 1)
+
+    await recorder.keep("reclaim-continued", kind, disturb, '"continuedExecutionRunId"')
+    await recorder.keep("reclaim-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
+    await recorder.keep("deprovision-reclaims", "DeprovisionWorkflow", lambda: None, "startChildWorkflowExecution")
+    scene.person.delete(f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets/{RECLAIM_SECRET}")
+
+
+def flood(address: str, identity: str, signal: str, hundreds: int = 11) -> None:
     """More signals than a run may have events. In a thread: the caller's event loop waits."""
 
     async def send() -> None:
         client = await Client.connect(address)
-        for _ in range(11):
+        for _ in range(hundreds):
             await asyncio.gather(*(client.get_workflow_handle(identity).signal(signal) for _ in range(100)))
             await asyncio.sleep(0.2)
 
@@ -235,19 +262,29 @@ async def interruptions(recorder: Recorder) -> None:
     await recorder.keep("provision-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
 
 
-async def main() -> None:
+Part = Callable[[Recorder], Awaitable[None]]
+PARTS: tuple[Part, ...] = (provisioning, deletions, interventions, continuations, reclaims)
+PARTS_WITHOUT_PODS: tuple[Part, ...] = (interruptions,)
+
+
+async def main(names: list[str]) -> None:
+    """Record what these parts play; all without names."""
     HISTORIES.mkdir(exist_ok=True)
-    settings = {"BTP_HARD_DELETE_TIMEOUT": "4s", "BTP_READY_TIMEOUT": "15s", "BTP_DELETE_REQUEST_TIMEOUT": "12s"}
-    with ServiceManager() as sap, Environment(settings) as environment:
-        recorder = Recorder(Scene(environment, sap))
-        await provisioning(recorder)
-        await deletions(recorder)
-        await interventions(recorder)
-        await continuations(recorder)
-    with ServiceManager() as sap, Environment(settings, pod_delay=600) as environment:
-        await interruptions(Recorder(Scene(environment, sap)))
+    settings = {
+        "BTP_HARD_DELETE_TIMEOUT": "4s",
+        "BTP_READY_TIMEOUT": "15s",
+        "BTP_DELETE_REQUEST_TIMEOUT": "12s",
+        "BTP_ANY_ADDRESS": "true",
+    }
+    for parts, pod_delay in ((PARTS, 0.0), (PARTS_WITHOUT_PODS, 600.0)):
+        wanted = [part for part in parts if not names or part.__name__ in names]
+        if wanted:
+            with ServiceManager() as sap, Environment(settings, pod_delay=pod_delay) as environment:
+                recorder = Recorder(Scene(environment, sap))
+                for part in wanted:
+                    await part(recorder)
 
 
 if __name__ == "__main__":
     ensure_all()
-    sys.exit(asyncio.run(main()))
+    sys.exit(asyncio.run(main(sys.argv[1:])))
