@@ -4,12 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, ScheduleActionStartWorkflow
 from temporalio.service import RPCError
 
@@ -42,6 +39,7 @@ from operand.rendering import RenderError
 from runtime.identity import identity_of
 from runtime.operand_chart import renderer_of
 from runtime.settings import WorkerSettings
+from worker.task_queue import pollers
 
 ACCESS_REVIEWS: Final = Resource(
     "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False
@@ -239,14 +237,7 @@ async def _workflows(nudger: Nudger, refs: list[OperatorRef]) -> Check:
 
 
 async def _pollers(client: Client, task_queue: str) -> Check:
-    answer: Any = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
-    names = sorted({plain(poller.identity, 100) for poller in answer.pollers})
+    names = sorted(plain(identity, 100) for identity in await pollers(client, task_queue))
     if not names:
         return Check("workers", False, f"none on task queue {task_queue}; start one")
     # Whoever polls gets the work. Which of them are yours, only you know.

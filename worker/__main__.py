@@ -22,6 +22,7 @@ from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
 from worker.schedule import ROLLED_OUT, ensure_resync, restore_resync, resync_once_more
+from worker.task_queue import count_pollers
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
@@ -58,7 +59,7 @@ async def main(settings: WorkerSettings) -> None:
                 tasks.create_task(each.follow())
             here = await wait_for_identity(kube, settings)
             made, kept = partial(ensure_resync, settings, here), partial(restore_resync, settings, here)
-            await temporal.connect(made, keep=[kept])
+            await temporal.connect(made, keep=[kept, partial(count_pollers, here)])
             async with build_worker(
                 temporal.client,
                 kube,

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
+from prometheus_client import Gauge
 from temporalio.client import (
     Client,
     Schedule,
@@ -28,6 +29,7 @@ from runtime.settings import Settings, SettingsError
 
 ROLLED_OUT: Final = timedelta(minutes=1)
 """After this long the workers that a new one replaces are usually gone."""
+PAUSED: Final = Gauge("btp_resync_paused", "Whether somebody has paused the Schedule of resyncs: 1, else 0")
 CLUSTER: Final = "cluster"
 """The memo that says whose Schedule it is."""
 log = structlog.get_logger(__name__)
@@ -92,7 +94,8 @@ async def restore_resync(settings: Settings, here: Identity, client: Client) -> 
         RPCError: Temporal is away.
     """
     try:
-        await client.get_schedule_handle(schedule_id(here.task_queue)).describe()
+        found = await client.get_schedule_handle(schedule_id(here.task_queue)).describe()
+        PAUSED.set(found.schedule.state.paused)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

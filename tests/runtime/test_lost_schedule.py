@@ -1,14 +1,21 @@
-"""A Temporal that comes back without its data gets its Schedule again, and has every CR looked at."""
+"""What a worker keeps an eye on in Temporal: that its Schedule is there and runs, and who takes work from its queue.
+
+A Temporal that comes back without its data gets its Schedule again, and has every CR looked at.
+"""
 
 import asyncio
 
+from prometheus_client import REGISTRY
 from temporalio.client import Client
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.names import schedule_id
 from runtime.identity import Identity
 from runtime.settings import WorkerSettings
 from tests.conftest import Eventually
 from worker.schedule import ensure_resync, restore_resync
+from worker.task_queue import count_pollers
+from workflows.resync import ResyncWorkflow
 
 
 async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_stands_is_left_alone(
@@ -29,3 +36,40 @@ async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_
     await asyncio.sleep(1.1)  # the id of an action's workflow is its time in whole seconds: two in one second are one
     await restore_resync(settings, here, temporal)
     await eventually(triggered_once)
+
+
+async def test_a_paused_schedule_stays_paused_and_is_a_metric(temporal: Client, task_queue: str) -> None:
+    settings, here = WorkerSettings(), Identity("some-cluster", task_queue)
+    await ensure_resync(settings, here, temporal)
+    handle = temporal.get_schedule_handle(schedule_id(task_queue))
+    await restore_resync(settings, here, temporal)
+    assert REGISTRY.get_sample_value("btp_resync_paused") == 0
+    await handle.pause(note="a person's doing")
+    await restore_resync(settings, here, temporal)
+    assert (await handle.describe()).schedule.state.paused
+    assert REGISTRY.get_sample_value("btp_resync_paused") == 1
+    await handle.delete()
+
+
+async def test_whoever_polls_the_task_queue_is_counted(
+    temporal: Client, task_queue: str, eventually: Eventually
+) -> None:
+    async def both_are_counted() -> bool:
+        await count_pollers(here, temporal)
+        return REGISTRY.get_sample_value("btp_task_queue_pollers") == 2
+
+    here = Identity("some-cluster", task_queue)
+    await count_pollers(here, temporal)
+    assert REGISTRY.get_sample_value("btp_task_queue_pollers") == 0
+    another = await Client.connect(temporal.service_client.config.target_host, identity="a stranger")
+    ours, stranger = (
+        Worker(
+            client,
+            task_queue=task_queue,
+            workflows=[ResyncWorkflow],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+        for client in (temporal, another)
+    )
+    async with ours, stranger:
+        await eventually(both_are_counted)
