@@ -17,7 +17,7 @@ RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir ${PYTHON_INDEX:+--i
 WORKDIR /locked
 COPY pyproject.toml uv.lock ./
 ENV UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/venv
-RUN /uv/bin/uv export --quiet --frozen --no-default-groups --output-file requirements.txt && \
+RUN /uv/bin/uv export --quiet --frozen --no-default-groups --no-emit-project --output-file requirements.txt && \
     /uv/bin/uv venv --quiet /venv && \
     /uv/bin/uv pip sync --require-hashes ${PYTHON_INDEX:+--default-index "$PYTHON_INDEX"} requirements.txt
 # What no process imports: the classes that the Kubernetes package has for each API and each object (it imports them when
@@ -49,15 +49,16 @@ COPY worker/ worker/
 COPY trigger/ trigger/
 COPY btpctl/ btpctl/
 COPY chart/ chart/
-COPY LICENSE ./
-RUN python -m compileall -q /app && chmod -R go-w /app
+COPY LICENSE pyproject.toml ./
+RUN mkdir bin && printf '#!/bin/sh\nPYTHONPATH=/app exec python -m btpctl "$@"\n' >bin/btpctl && chmod +x bin/btpctl && \
+    python -m compileall -q /app && chmod -R go-w /app
 
 FROM ${PYTHON_IMAGE}
 COPY --from=helm /helm /usr/local/bin/helm
 COPY --from=environment /venv /venv
 COPY --from=code /app /app
 WORKDIR /app
-ENV PATH=/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ENV PATH=/app/bin:/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 # Helm looks for its settings in a temporary folder: mount an emptyDir or tmpfs at /tmp when the root is read-only.
 USER 10001:30001
 CMD ["python", "-m", "worker"]

@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values screenshots record chaos up down test test-long test-all unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -21,11 +21,23 @@ image: $(UV) ## build the image btp-manager:local with docker, podman or buildah
 values: $(UV) ## write docs/values.md and the schema of the chart's settings, after a value or a setting changed
 	@$(RUN) python -m localcluster.chartvalues
 
+compare-upstream: binaries ## CHART=FOLDER: in what a newer chart of the operand differs from ours
+	@$(RUN) python -m localcluster.upstream $(CHART) $(ARGS)
+
+module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL --set image.repository=..." as in `helm template`
+	@$(RUN) python -m localcluster.module $(ARGS)
+
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record
 
 chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
 	@$(RUN) python -m tests.chaos $(ARGS)
+
+wheel: $(UV) ## build btpctl for a laptop: dist/btp_manager-*.whl, for `pipx install` or `uv tool install`
+	@$(UV) build --quiet --wheel --out-dir dist
+
+screens: $(UV) ## draw what btpctl shows, for docs/pictures
+	@$(RUN) python -m localcluster.screens
 
 soak: binaries ## an hour of small troubles, with memory and sockets counted; writes the table in docs/reliability.md
 	@$(RUN) python -m tests.chaos.soak $(ARGS)
@@ -57,6 +69,9 @@ unit: $(UV) ## the tests that need no server and no built program
 # their own (tests/e2e, tests/chaos) are not measured: what only they reach counts as not covered.
 MEASURED := workflows activities operand kube trigger
 MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigger tests/reclaim tests/replay
+
+test-node: $(UV) ## the image and the chart on a real node (root, containerd and more: it says what is missing)
+	@$(RUN) python -m localcluster.testnode $(ARGS)
 
 coverage: binaries ## which lines and branches of the manager no test reaches, by file (longer than 10 minutes)
 	@$(RUN) pytest $(PARALLEL) -q $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))

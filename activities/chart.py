@@ -50,11 +50,13 @@ AT_ONCE: Final = 8
 class ChartActivities:
     """Renders, compares and applies the chart."""
 
-    def __init__(self, kube: Kube, renderer: ChartRenderer, place: str = "") -> None:
+    def __init__(self, kube: Kube, renderer: ChartRenderer, any_address: bool = False, place: str = "") -> None:
         """Args:
+        any_address: let Secret sap-btp-manager name http: for tests.
         place: of this worker, as its Deployment says (operand/installation.py).
         """
         self._kube = kube
+        self._any_address = any_address
         self._renderer = renderer
         self._comparison = Comparison(kube, renderer, place)
         self._drift = Drift(kube)
@@ -107,7 +109,7 @@ class ChartActivities:
             progress.got_answer()
             if not await is_operand_needed(self._kube):
                 return Applied(chart_version=self._renderer.version)
-            credentials = await read_credentials(self._kube)
+            credentials = await read_credentials(self._kube, self._any_address)
             if isinstance(credentials, Finding):
                 said, credentials = credentials, await installed_credentials(self._kube)
                 if isinstance(credentials, Finding):
@@ -138,7 +140,7 @@ class ChartActivities:
         return applied
 
     async def _credentials(self) -> Credentials:
-        answer = await read_credentials(self._kube)
+        answer = await read_credentials(self._kube, self._any_address)
         if isinstance(answer, Finding):
             raise Permanent(answer.reason, answer.message)
         return answer

@@ -15,6 +15,7 @@ from activities.service_objects import ServiceObjectActivities
 from activities.soft_delete import SoftDeleteActivities
 from activities.status import StatusActivities
 from activities.teardown import TeardownActivities
+from activities.trust import TrustActivities
 from kube.client import Kube
 from models.limits import Bounds
 from operand.rendering import ChartRenderer
@@ -26,7 +27,7 @@ def all_activities(
     task_queue: str,
     listed: bool,
     bounds: Bounds | None = None,
-    reclaim_any_address: bool = False,
+    any_address: bool = False,
     place: str = "",
 ) -> list[Callable[..., Any]]:
     """Every activity, bound to its clients.
@@ -34,10 +35,11 @@ def all_activities(
     Args:
         listed: whether Temporal's namespace has our search attributes.
         bounds: what the worker's settings say about deletions; None: inputs are believed.
+        any_address: let Secrets name http, and addresses that are not on the internet: for tests.
         place: the Deployment that the worker is of; empty if somebody started it by hand.
     """
-    reclaim = ReclaimActivities(kube, reclaim_any_address)
-    responsibility, chart = ResponsibilityActivities(kube, bounds), ChartActivities(kube, renderer, place)
+    reclaim, chart = ReclaimActivities(kube, any_address), ChartActivities(kube, renderer, any_address, place)
+    responsibility = ResponsibilityActivities(kube, bounds, any_address)
     status, teardown = StatusActivities(kube), TeardownActivities(kube)
     return [
         responsibility.assess_operator,
@@ -45,6 +47,7 @@ def all_activities(
         responsibility.remove_finalizer,
         responsibility.assess_deletion,
         status.set_status,
+        TrustActivities(kube, renderer, any_address).check_token_url,
         status.record_event,
         chart.check_drift,
         chart.apply_chart,

@@ -28,11 +28,13 @@ from operand.other_manager import other_manager
 class ResponsibilityActivities:
     """Looks at all BtpOperators of the cluster."""
 
-    def __init__(self, kube: Kube, bounds: Bounds | None = None) -> None:
+    def __init__(self, kube: Kube, bounds: Bounds | None = None, any_address: bool = False) -> None:
         """Args:
         bounds: what the worker's settings say about deletions.
+        any_address: let Secret sap-btp-manager name http: for tests.
         """
         self._kube = kube
+        self._any_address = any_address
         self._bounds = bounds
 
     @activity.defn
@@ -53,7 +55,9 @@ class ResponsibilityActivities:
         if oldest.ref.uid != ref.uid:
             finding = older_exists(oldest)
             return Assessment(standing=Standing.SPARE, finding=finding, claimed=me.holds_finalizer, reason=known)
-        other, credentials = await asyncio.gather(other_manager(self._kube), read_credentials(self._kube))
+        other, credentials = await asyncio.gather(
+            other_manager(self._kube), read_credentials(self._kube, self._any_address)
+        )
         stops = credentials if isinstance(credentials, Finding) else None
         if other:
             stops = Finding(reason=Reason.OTHER_MANAGER_RUNS, message=_another_runs(other))

@@ -20,14 +20,13 @@ from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import Reason
-from models.deprovision import AbandonedObject, Removed, SoftDeleteResult, TeardownInput
+from models.deprovision import Removed, SoftDeleteResult, TeardownInput
 from models.mandate import Purpose
 from models.names import OPERAND_FINALIZER
-from models.text import plain
-from operand.abandoned_report import AbandonedReport
+from operand.abandoned_report import AbandonedReport, as_abandoned
 from operand.errors import failure_of
 from operand.mandated import MandatedKube, holding
-from operand.service_objects import is_held, is_protected, kept_by, last_message, remove_secret
+from operand.service_objects import is_held, kept_by, remove_secret
 
 T = TypeVar("T")
 AT_ONCE: Final = 32
@@ -37,8 +36,6 @@ LOOK_AGAIN: Final = 0.5
 TRIES: Final = 5
 """Patches of one object that changed meanwhile; then the answer counts as a refusal."""
 NAMED: Final = 3
-LONGEST_ID: Final = 100
-"""Characters; Service Manager's ids are UUIDs of 36, but who may write a status may write anything."""
 ABANDONED: Final = Counter("btp_abandoned", "Service objects let go that may live on in SAP BTP", ("kind",))
 
 
@@ -116,7 +113,7 @@ class _LettingGo:
         alive = [obj for obj in page if not obj["metadata"].get("deletionTimestamp")]
         namespaces = sorted({obj["metadata"]["namespace"] for obj in alive} - self._asked)
         held = [obj for obj in page if is_held(obj)]
-        await self._report.add([(obj["metadata"]["uid"], _abandoned(self._resource, obj)) for obj in held])
+        await self._report.add([(obj["metadata"]["uid"], as_abandoned(self._resource, obj)) for obj in held])
         await self._side_by_side(self._ask(name, alive) for name in namespaces)
         page = [obj for obj in page if obj["metadata"]["uid"] not in self._kept]
         secrets = sum(await self._side_by_side(self._tidy_secrets(obj) for obj in page))
@@ -218,19 +215,6 @@ class _LettingGo:
                 return
             if await self._take_off(SECRETS, secret):
                 return
-
-
-def _abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
-    meta, status = obj["metadata"], obj.get("status") or {}
-    return AbandonedObject(
-        kind=resource.kind,
-        namespace=meta["namespace"],
-        name=meta["name"],
-        sap_id=plain(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "", LONGEST_ID),
-        broker_message=last_message(obj),
-        kept_by=kept_by(obj),
-        protected=is_protected(obj),
-    )
 
 
 def _parameter_secrets(spec: Mapping[str, Any]) -> list[str]:

@@ -1,155 +1,193 @@
 """The commands. What kubectl and the Temporal CLI do well already is left to them."""
 
 import asyncio
-import getpass
+import importlib.metadata
 import json
+import logging
 import sys
 import time
-from typing import Annotated, Any, Literal, TypeVar
+import tomllib
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
+import structlog
 import typer
 from rich.console import Console
-from rich.live import Live
-from temporalio.client import WorkflowUpdateFailedError
-from temporalio.service import RPCError
+from temporalio.client import Client
 
-from btpctl import show
-from btpctl.connections import CommandError, cluster, connected
-from btpctl.doctor import examine
-from btpctl.overview import find, overviews
-from btpctl.reclaim import reclaim
+from btpctl import deleting, doctor, reclaim, release, show, takeover
+from btpctl.arguments import Name, Output
+from btpctl.connections import Cluster, cluster, kubernetes, temporal
+from btpctl.errors import CommandError, NoAnswer, answered, of_kubernetes
+from btpctl.options import Options, command
+from btpctl.overview import Overview, find, overviews
 from kube.errors import KubeError, NotFound
 from kube.resources import BTP_OPERATORS
 from models.text import plain
 from operand.report_parts import stored_parts, text_of
 from runtime.process import leave
-from runtime.settings import SettingsError, WorkerSettings, read_settings
+from runtime.settings import CHECKOUT, SettingsError
 
-T = TypeVar("T")
-Output = Annotated[Literal["table", "json"], typer.Option("-o", "--output", help="For people, or for programs.")]
-Name = Annotated[str, typer.Argument(help="The BtpOperator: namespace/name, or its name if there is one of that name.")]
+EVERY = 1.0
+"""Seconds between two looks of `--watch`."""
 app = typer.Typer(
-    help="How every BtpOperator stands, and what a person can do about it. The cluster comes from KUBECONFIG, "
-    "Temporal from TEMPORAL_ADDRESS, the task queue from BTP_TASK_QUEUE, as for worker and trigger.",
+    help="How every BtpOperator stands, and what a person can do about it. Where nothing else is said, the cluster "
+    "comes from KUBECONFIG, Temporal from TEMPORAL_*, the task queue from BTP_TASK_QUEUE, as for worker and trigger. "
+    "Ends with 0 when it is done; 1 when something is not as it should be, or you said no; 2 when it cannot be done as "
+    "asked; 3 when somebody does not answer; 4 when you may not do it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-console = Console()
-app.command()(reclaim)
+console = Console(highlight=False)
+deleting.register(app, console)
+reclaim.register(app, console)
+release.register(app, console)
+doctor.register(app, console)
+takeover.register(app, console)
 
 
-@app.command()
+def _version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"btpctl {_installed_version()}")
+        raise typer.Exit
+
+
+def _installed_version() -> str:
+    try:
+        return importlib.metadata.version("btp-manager")
+    except importlib.metadata.PackageNotFoundError:  # in the image, which has the code but installed no package of it
+        return str(tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["version"])
+
+
+@app.callback()
+def main_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_version)
+    ] = False,
+) -> None:
+    """Options that stand before the command."""
+
+
+@command(app)
 def status(
-    output: Output = "table",
+    options: Options,
+    name: Name = "",
+    output: Output = "text",
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again each second until Ctrl-C.")] = False,
 ) -> None:
     """Every BtpOperator: its condition, the workflow that runs for it, what that waits for, which budget is left."""
-    settings = read_settings(WorkerSettings)
-
-    async def look() -> list[Any]:
-        async with connected(settings) as ends:
-            return await overviews(ends)
-
+    if watch and output == "json":
+        raise CommandError("--watch is for people; ask again for JSON as often as you need it")
+    if watch:
+        _follow(options, name)
+        return
+    found, trouble = asyncio.run(_standings(options, name))
     if output == "json":
-        _print([each.as_json() for each in asyncio.run(look())])
-        return
-    if not watch:
-        console.print(show.standings(asyncio.run(look())))
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            live.update(show.standings(asyncio.run(look())), refresh=True)
-            time.sleep(1)
+        _print([each.as_json() for each in found])
+    else:
+        show.write(console, show.standings(found), nothing="There is no BtpOperator.")
+    if trouble:
+        raise trouble
 
 
-@app.command()
-def retry(name: Name) -> None:
-    """Ask again, at once, for everything that a hard delete still waits for. The budget stays what it is."""
-    left = asyncio.run(_update(name, "retry_now"))
-    console.print(show.text(f"asked again; {left}"))
+async def _standings(options: Options, name: str) -> tuple[list[Overview], CommandError | None]:
+    """What is known. Without Temporal it is what the CRs say, and why there is no more."""
+    async with cluster(options) as here:
+        client, trouble = await _temporal(options)
+        found = await overviews(here, client, options, name)
+    return found, trouble or next((NoAnswer(f"{each.name}: {each.trouble}") for each in found if each.trouble), None)
 
 
-@app.command("soft-delete")
-def soft_delete(
-    name: Name,
-    now: Annotated[bool, typer.Option("--now", help="Needed: what is left may live on in SAP BTP.")] = False,
-    by: Annotated[str, typer.Option(help="Who asks, for the report.")] = "",
-) -> None:
-    """End a hard delete before its budget is over. What is left is let go in the cluster and reported by name."""
-    if not now:
-        raise CommandError(f"what is left of {name} may live on in SAP BTP; say --now if that is what you want")
-    left = asyncio.run(_update(name, "skip_to_soft_delete", by or getpass.getuser()))
-    console.print(show.text(f"soft delete begins; {left}"))
+async def _temporal(options: Options) -> tuple[Client | None, CommandError | None]:
+    try:
+        return await temporal(options), None
+    except CommandError as error:
+        return None, error
 
 
-@app.command()
-def abandoned(output: Output = "table") -> None:
+def _follow(options: Options, name: str) -> NoReturn:
+    """Show what there is each second; who does not answer is named, and asked again."""
+    shown: list[str] = []
+    while True:
+        try:
+            found, trouble = asyncio.run(_standings(options, name))
+        except NoAnswer as error:
+            found, trouble = [], error
+        blocks = show.standings(found) or [show.sentence("" if trouble else "There is no BtpOperator.")]
+        if trouble:
+            blocks.append(show.sentence(f"{trouble}; asking again"))
+        said = [each.title.plain + repr(each.facts) for each in blocks]
+        if console.is_terminal:
+            console.clear()
+        if console.is_terminal or said != shown:
+            show.write(console, [show.sentence(f"{datetime.now():%H:%M:%S}"), *blocks])
+        shown = said
+        time.sleep(EVERY)
+
+
+@command(app)
+def look(options: Options, name: Name = "") -> None:
+    """Have a BtpOperator looked at now, not only when something changes. The trigger passes this on."""
+    ref, identity = asyncio.run(_look(options, name))
+    show.write(console, [show.Block(show.text(f"{ref} will be looked at"), [("workflow", identity)])])
+
+
+async def _look(options: Options, name: str) -> tuple[str, str]:
+    """Any change of a label is looked at; the time makes this a change each time."""
+    async with cluster(options) as here:
+        ref = (await find(here, options, name)).ref
+        labels = {"metadata": {"uid": ref.uid, "labels": {"look": str(int(time.time()))}}}
+        asked = here.kube.merge(BTP_OPERATORS, ref.name, ref.namespace, labels)
+        await answered(asked, here.who, options.timeout)
+        return str(ref), here.workflow_id(ref)
+
+
+@command(app)
+def abandoned(options: Options, output: Output = "text") -> None:
     """What soft deletes let go: it may live on in SAP BTP until somebody deletes it there."""
-    entries = asyncio.run(_abandoned())
+    entries = asyncio.run(_abandoned(options))
     if output == "json":
         _print(entries)
     else:
-        console.print(show.abandoned(entries))
+        show.write(console, show.abandoned(entries), nothing="Nothing was abandoned.")
 
 
-@app.command("in-use")
-def in_use() -> None:
+async def _abandoned(options: Options) -> list[dict[str, Any]]:
+    async def read(here: Cluster) -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = []
+        async for part in stored_parts(here.kube):
+            entries += [entry for line in text_of(part).splitlines() if isinstance(entry := _entry(line), dict)]
+        return entries
+
+    async with cluster(options) as here:
+        return await answered(read(here), here.who, options.timeout)
+
+
+@command(app, "in-use")
+def in_use(options: Options) -> None:
     """Name every BtpOperator that keeps the manager from being uninstalled. Ends with 1 if there is one."""
-    names = asyncio.run(_operators())
+    names = asyncio.run(_operators(options))
     for name in names:
-        console.print(show.text(f"BtpOperator {name} exists: delete it and wait until it is gone"))
+        show.write(console, [show.sentence(f"BtpOperator {name} exists: delete it and wait until it is gone")])
     if names:
         console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
         raise typer.Exit(1)
     console.print("no BtpOperator exists")
 
 
-@app.command()
-def doctor(output: Output = "table") -> None:
-    """Check what worker and trigger need: cluster, rights, chart, Temporal. Ends with 1 if one is not."""
-    checks = asyncio.run(examine(read_settings(WorkerSettings)))
-    if output == "json":
-        _print(
-            [{"check": check.name, "ok": check.ok, "warns": check.warns, "detail": check.detail} for check in checks]
-        )
-    else:
-        console.print(show.checks(checks))
-    if not all(check.ok for check in checks):
-        raise typer.Exit(1)
-
-
-async def _operators() -> list[str]:
-    kube = await cluster()
-    try:
-        found = await kube.list(BTP_OPERATORS, metadata_only=True)
-    except NotFound:  # no CustomResourceDefinition, so none can exist
-        return []
-    finally:
-        await kube.close()
-    return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in found.items]
-
-
-async def _update(name: str, update: str, *arguments: str) -> str:
-    settings = read_settings(WorkerSettings)
-    async with connected(settings) as ends:
-        operator = await find(ends, name)
-        handle = ends.temporal.get_workflow_handle(ends.workflow_id(operator.ref))
+async def _operators(options: Options) -> list[str]:
+    async with kubernetes(options) as kube:
         try:
-            return str(await handle.execute_update(update, args=arguments))
-        except WorkflowUpdateFailedError as error:
-            raise CommandError(f"{operator.ref}: {error.cause}") from error
-        except RPCError as error:
-            raise CommandError(f"{operator.ref} is not being deleted: {error.message}") from error
-
-
-async def _abandoned() -> list[dict[str, Any]]:
-    settings = read_settings(WorkerSettings)
-    async with connected(settings) as ends:
-        entries: list[dict[str, Any]] = []
-        async for part in stored_parts(ends.kube):
-            entries += [entry for line in text_of(part).splitlines() if isinstance(entry := _entry(line), dict)]
-        return entries
+            async with asyncio.timeout(options.timeout):
+                found = await kube.list(BTP_OPERATORS, options.namespace or None, metadata_only=True)
+        except NotFound:  # no CustomResourceDefinition, so none can exist
+            return []
+        except TimeoutError as error:
+            raise NoAnswer(f"the cluster at {kube.host} did not answer within {options.timeout:g} s") from error
+        except KubeError as error:
+            raise of_kubernetes(error, f"the cluster at {kube.host}") from error
+    return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in found.items]
 
 
 def _entry(line: str) -> object:
@@ -164,16 +202,23 @@ def _print(value: object) -> None:
 
 
 def main() -> int:
-    """Returns the exit status: 2, with one sentence, when the command cannot be done."""
+    """Returns the exit status that the help text explains."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))  # sentences say it here
+    as_plugin = Path(sys.argv[0]).name == "kubectl-btp"
     try:
-        app(prog_name="btpctl")
+        app(prog_name="kubectl btp" if as_plugin else "btpctl")
     except SystemExit as end:  # its way to say how it went, also on a wrong option
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
-    except (CommandError, SettingsError, KubeError) as error:
+    except (CommandError, SettingsError) as error:
         sys.stderr.write(f"btpctl: {plain(error, show.LONGEST)}\n")
-        return 2
+        return getattr(error, "status", CommandError.status)
     return 0
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """What `btpctl` and `kubectl btp` call."""
     leave(main())
+
+
+if __name__ == "__main__":
+    script()

@@ -1,17 +1,26 @@
-"""Checks everything that worker and trigger need, and says of each what to do if it is not so."""
+"""Checks everything that the worker needs, or the trigger, and says of each thing what to do if it is not so."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Annotated, Final, Literal
 
+import typer
+from rich.console import Console
+from rich.text import Text
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client, ScheduleActionStartWorkflow
 from temporalio.service import RPCError
 
-from btpctl.connections import CommandError, cluster, temporal
+from btpctl import show
+from btpctl.arguments import Output
+from btpctl.connections import cluster, kubernetes, temporal
 from btpctl.deletions import pending_deletions
+from btpctl.errors import CommandError, answered
+from btpctl.options import Options, command
+from btpctl.rights import Right, needed, needed_by_trigger, not_allowed
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
@@ -20,33 +29,31 @@ from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
     BTP_OPERATORS,
-    LEASES,
+    CONFIG_MAPS,
     NAMESPACES,
     PRIORITY_CLASSES,
     SECRETS,
-    SERVICE_BINDINGS,
-    SERVICE_INSTANCES,
     Resource,
-    chart_kind,
 )
 from models.credentials import REQUIRED_KEYS, verdict
-from models.names import CREDENTIALS_SECRET, GO_MANAGER_LEASE, KYMA_NAMESPACE, RESYNC_WORKFLOW
+from models.names import CREDENTIALS_SECRET, GO_MANAGER_SETTINGS, KYMA_NAMESPACE, RESYNC_WORKFLOW
 from models.operators import Operator, OperatorRef
-from models.text import plain, some
+from models.text import some
 from operand.credentials import Credentials
 from operand.other_manager import other_manager
 from operand.rendering import RenderError
-from runtime.identity import identity_of
 from runtime.operand_chart import renderer_of
-from runtime.settings import WorkerSettings
-from worker.task_queue import pollers
+from runtime.settings import SettingsError, WorkerSettings
+from worker.task_queue import workers
 
-ACCESS_REVIEWS: Final = Resource(
-    "authorization.k8s.io", "v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", False
-)
 EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
-Right = tuple[Resource, str, str | None, str | None]
-"""Kind, verb, namespace, name."""
+GO_SETTINGS: Final = "settings of the Go manager"
+Look = Callable[[Kube], Awaitable[tuple[bool, str]]]
+"""Asks the cluster: whether something is so, and a sentence."""
+OfProcess = Annotated[
+    Literal["worker", "trigger"],
+    typer.Option(help="Whose needs. Rights are those of whoever runs this: ask in a pod of that process."),
+]
 
 
 @dataclass(frozen=True)
@@ -60,13 +67,51 @@ class Check:
     """It works, and somebody should know what it means."""
 
 
-async def examine(settings: WorkerSettings) -> list[Check]:
-    """Every check; none stops the others."""
+def register(app: typer.Typer, console: Console) -> None:
+    """Add the command to the command line."""
+
+    @command(app)
+    def doctor(options: Options, process: OfProcess = "worker", output: Output = "text") -> None:
+        """Check what the manager needs: cluster, rights, chart, Temporal. Ends with 1 if something is not so."""
+        checks = asyncio.run(examine(options, process))
+        if output == "json":
+            found = [{"check": each.name, "ok": each.ok, "warns": each.warns, "detail": each.detail} for each in checks]
+            typer.echo(json.dumps(found, indent=2))
+        else:
+            show.write(console, map(shown, checks))
+        if not all(check.ok for check in checks):
+            raise typer.Exit(1)
+
+
+def shown(check: Check) -> show.Block:
+    """A check for people."""
+    verdict, style = ("no", "red") if not check.ok else ("!!", "yellow") if check.warns else ("ok", "green")
+    return show.Block(Text.assemble((f"{verdict}  ", style), check.name), [("", check.detail)])
+
+
+async def examine(options: Options, process: str) -> list[Check]:
+    """Every check for a worker or a trigger; none stops the others."""
+    if process == "trigger":
+        rights = partial(_rights, "the trigger", needed_by_trigger())
+        return [*await _cluster_checks(options, {"rights": rights}), *await _temporal_checks(options)]
+    settings = options.settings()
     objects, chart = await _chart(settings)
-    return [chart, *await _cluster_checks(objects), *await _temporal_checks(settings)]
+    classes = sorted({name for obj in objects if (name := _priority_class(obj))})
+    further: dict[str, Look] = {
+        "pending deletions": pending_deletions,
+        "another manager": alone,
+        GO_SETTINGS: go_settings,
+        "namespace": partial(_there, resource=NAMESPACES, name=KYMA_NAMESPACE),
+        **{f"PriorityClass {name}": partial(_there, resource=PRIORITY_CLASSES, name=name) for name in classes},
+        "Secret": partial(_secret, settings.any_address),
+        "rights": partial(_rights, "the worker", needed(objects)),
+    }
+    return [chart, *await _cluster_checks(options, further), *await _temporal_checks(options)]
 
 
 async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
+    if "chart_path" not in settings.model_fields_set and not settings.chart_path.exists():
+        return [], Check("chart", True, "not looked at: the worker's image has it, this computer does not", warns=True)
     try:
         renderer = await renderer_of(settings)
         values = EXAMPLE.values()
@@ -77,30 +122,21 @@ async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
     return objects, Check("chart", True, f"{renderer.chart.name} {renderer.version} renders {len(objects)} objects")
 
 
-async def _cluster_checks(objects: list[Object]) -> list[Check]:
+async def _cluster_checks(options: Options, further: dict[str, Look]) -> list[Check]:
+    async def check(kube: Kube, name: str, look: Look) -> Check:
+        try:
+            ok, text = await answered(look(kube), f"the cluster at {kube.host}", options.timeout)
+        except CommandError as error:
+            return Check(name, False, str(error))
+        warns = name == GO_SETTINGS and not ok  # nothing fails for want of them
+        return Check(name, ok or warns, text, warns)
+
+    looks: dict[str, Look] = {"CustomResourceDefinition": _crd, **further}
     try:
-        kube = await cluster()
+        async with kubernetes(options) as kube:
+            return await asyncio.gather(*(check(kube, name, look) for name, look in looks.items()))
     except CommandError as error:
         return [Check("cluster", False, str(error))]
-    try:
-        checks = [await _look("CustomResourceDefinition", lambda: _crd(kube), kube)]
-        checks.append(await _look("pending deletions", lambda: pending_deletions(kube), kube))
-        checks.append(await _look("another manager", lambda: _alone(kube), kube))
-        checks += [await _look("namespace", lambda: _there(kube, NAMESPACES, KYMA_NAMESPACE), kube)]
-        for name in sorted({name for obj in objects if (name := _priority_class(obj))}):
-            checks.append(await _look("PriorityClass", partial(_there, kube, PRIORITY_CLASSES, name), kube))
-        checks.append(await _look("Secret", lambda: _secret(kube), kube))
-        checks.append(await _look("rights", lambda: _rights(kube, objects), kube))
-        return checks
-    finally:
-        await kube.close()
-
-
-async def _look(name: str, check: Callable[[], Awaitable[tuple[bool, str]]], kube: Kube) -> Check:
-    try:
-        return Check(name, *await check())
-    except KubeError as error:
-        return Check(name, False, f"{kube.host}: {error}")
 
 
 async def _crd(kube: Kube) -> tuple[bool, str]:
@@ -114,10 +150,20 @@ async def _crd(kube: Kube) -> tuple[bool, str]:
     return True, f"{len(found.items)} BtpOperators at {kube.host}"
 
 
-async def _alone(kube: Kube) -> tuple[bool, str]:
+async def alone(kube: Kube) -> tuple[bool, str]:
+    """Whether no other manager runs."""
     if seen := await other_manager(kube):
         return False, f"the Go manager runs ({seen}): nothing is applied or deleted while it does; see docs/upgrade.md"
     return True, "none"
+
+
+async def go_settings(kube: Kube) -> tuple[bool, str]:
+    """Whether the Go manager left no ConfigMap. By a list, which a worker may ask for: the doctor has its rights."""
+    named = f"metadata.name={GO_MANAGER_SETTINGS}"
+    if not (await kube.list(CONFIG_MAPS, KYMA_NAMESPACE, fields=named, metadata_only=True)).items:
+        return True, "none"
+    means = "is not read here; `btpctl takeover` says which Helm values it becomes, then delete it"
+    return False, f"ConfigMap {KYMA_NAMESPACE}/{GO_MANAGER_SETTINGS} {means}"
 
 
 async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
@@ -125,66 +171,26 @@ async def _there(kube: Kube, resource: Resource, name: str) -> tuple[bool, str]:
     return found is not None, name if found else f"{resource.kind} {name} does not exist; create it"
 
 
-async def _secret(kube: Kube) -> tuple[bool, str]:
-    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE))
+async def _rights(who: str, wanted: list[Right], kube: Kube) -> tuple[bool, str]:
+    missing = await not_allowed(kube, wanted)
+    if not missing:
+        return True, f"all {len(wanted)} that {who} needs"
+    shown = "; ".join(f"{verb} {resource.plural} {name or ''}".strip() for resource, verb, _, name in missing[:5])
+    return False, f"{len(missing)} of {len(wanted)} are missing: {shown}; chart/btp-manager grants them to {who}"
+
+
+async def _secret(any_address: bool, kube: Kube) -> tuple[bool, str]:
+    trouble = verdict(await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE), any_address=any_address)
     return trouble is None, trouble[1] if trouble else f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET} has every key"
 
 
-async def _rights(kube: Kube, objects: list[Object]) -> tuple[bool, str]:
-    """What a worker does, asked of the API server for whoever runs this (SelfSubjectAccessReview)."""
-    wanted = needed(objects)
-    room = asyncio.Semaphore(8)
-
-    async def allowed(right: Right) -> bool:
-        resource, verb, namespace, name = right
-        plural, _, subresource = resource.plural.partition("/")
-        attributes = {
-            "group": resource.group,
-            "resource": plural,
-            "subresource": subresource,
-            "verb": verb,
-            "namespace": namespace or "",
-            "name": name or "",
-        }
-        review: Object = {
-            "apiVersion": ACCESS_REVIEWS.api_version,
-            "kind": ACCESS_REVIEWS.kind,
-            "metadata": {},
-            "spec": {"resourceAttributes": attributes},
-        }
-        async with room:
-            answer = await kube.review(ACCESS_REVIEWS, review)
-        return bool((answer.get("status") or {}).get("allowed"))
-
-    answers = await asyncio.gather(*map(allowed, wanted))
-    missing = [right for right, yes in zip(wanted, answers, strict=True) if not yes]
-    if not missing:
-        return True, f"all {len(wanted)} that a worker needs"
-    shown = "; ".join(f"{verb} {resource.plural} {name or ''}".strip() for resource, verb, _, name in missing[:5])
-    return False, f"{len(missing)} of {len(wanted)} are missing: {shown}; chart/btp-manager grants them to the worker"
-
-
-def needed(objects: list[Object]) -> list[Right]:
-    """The rights that provisioning and deletion use."""
-    status = Resource(BTP_OPERATORS.group, BTP_OPERATORS.version, "BtpOperator", "btpoperators/status")
-    rights: list[Right] = [(BTP_OPERATORS, verb, None, None) for verb in ("get", "list", "patch")]
-    rights.append((status, "patch", None, None))
-    for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-        rights += [(resource, verb, None, None) for verb in ("list", "watch", "patch", "delete", "deletecollection")]
-    rights += [(SECRETS, verb, None, None) for verb in ("get", "patch", "delete")]
-    rights.append((LEASES, "get", KYMA_NAMESPACE, GO_MANAGER_LEASE))
-    for obj in objects:
-        resource, meta = chart_kind(obj), obj["metadata"]
-        for verb in ("create", "patch", "delete"):
-            rights.append((resource, verb, meta.get("namespace"), meta["name"]))
-    return rights
-
-
-async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
+async def _temporal_checks(options: Options) -> list[Check]:
     try:
-        client = await temporal(settings)
-        listed = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace)
+        client = await temporal(options)
+        listed = await answered(
+            client.operator_service.list_search_attributes(ListSearchAttributesRequest(namespace=client.namespace)),
+            "Temporal",
+            options.timeout,
         )
         missing = [key.name for key in SEARCH_ATTRIBUTES if key.name not in listed.custom_attributes]
         attributes = (
@@ -194,9 +200,9 @@ async def _temporal_checks(settings: WorkerSettings) -> list[Check]:
             Check("Temporal", True, f"{client.service_client.config.target_host}, namespace {client.namespace}"),
             _identity(client),
             Check("search attributes", not missing, attributes),
-            *await _queue_checks(client, settings),
+            *await _queue_checks(client, options),
         ]
-    except (CommandError, RPCError) as error:
+    except (CommandError, SettingsError) as error:
         return [Check("Temporal", False, str(error))]
 
 
@@ -211,23 +217,19 @@ def _identity(client: Client) -> Check:
     return Check("identity", True, f"Temporal is reached without {lacks}: {means}", warns=True)
 
 
-async def _queue_checks(client: Client, settings: WorkerSettings) -> list[Check]:
+async def _queue_checks(client: Client, options: Options) -> list[Check]:
     """Who serves this cluster's task queue, and whether it is looked at without events."""
+    settings = options.settings()
     try:
-        kube = await cluster()
-        try:
-            here = await identity_of(kube, settings)
-            refs = [Operator.from_object(obj).ref for obj in (await kube.list(BTP_OPERATORS, metadata_only=True)).items]
-        finally:
-            await kube.close()
-    except (CommandError, KubeError) as error:
+        async with cluster(options) as reached:
+            here = reached.identity
+            found = await answered(reached.kube.list(BTP_OPERATORS, metadata_only=True), reached.who, options.timeout)
+            refs = [Operator.from_object(obj).ref for obj in found.items]
+    except CommandError as error:
         return [Check("workers", False, f"the task queue is not known without the cluster: {error}")]
     nudger = Nudger(client, here.task_queue, here.cluster, settings.limits(), settings.operand_teardown)
-    return [
-        await _pollers(client, here.task_queue),
-        await _schedule(client, here.task_queue),
-        await _workflows(nudger, refs),
-    ]
+    asked = (_pollers(client, here.task_queue), _schedule(client, here.task_queue), _workflows(nudger, refs))
+    return await asyncio.gather(*(answered(each, "Temporal", options.timeout) for each in asked))
 
 
 async def _workflows(nudger: Nudger, refs: list[OperatorRef]) -> Check:
@@ -237,9 +239,9 @@ async def _workflows(nudger: Nudger, refs: list[OperatorRef]) -> Check:
 
 
 async def _pollers(client: Client, task_queue: str) -> Check:
-    names = sorted(plain(identity, 100) for identity in await pollers(client, task_queue))
+    names = await workers(client, task_queue)
     if not names:
-        return Check("workers", False, f"none on task queue {task_queue}; start one")
+        return Check("workers", False, f"none has asked task queue {task_queue} for work in the last 90 s; start one")
     # Whoever polls gets the work. Which of them are yours, only you know.
     return Check("workers", True, f"{len(names)} on task queue {task_queue}: {', '.join(some(names, most=10))}")
 

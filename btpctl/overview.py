@@ -1,18 +1,23 @@
 """How every BtpOperator stands, from the CRs and from the workflows that run for them."""
 
-from dataclasses import asdict, dataclass
+import asyncio
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from btpctl.connections import CommandError, Ends
-from kube.errors import KubeError
+from btpctl.connections import Cluster
+from btpctl.errors import CommandError, answered, of_temporal
+from btpctl.options import Options
 from kube.resources import BTP_OPERATORS
 from models.conditions import ready_condition
 from models.operators import Operator
 from models.status import ProgressReport
+
+AT_ONCE: Final = 16
+"""CRs whose workflows are asked side by side."""
 
 
 @dataclass(frozen=True)
@@ -34,74 +39,98 @@ class Overview:
     attempt: int = 0
     budget_left_seconds: int | None = None
     """Until hard delete gives up."""
+    held_for_seconds: int | None = None
+    """Until a hold of the budget ends by itself."""
+    trouble: str = ""
+    """Why this is not all that there is to say: who did not answer."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
-async def operators(ends: Ends) -> list[Operator]:
-    """All CRs, the responsible one first.
+async def operators(here: Cluster, options: Options) -> list[Operator]:
+    """All CRs, the responsible one first; with a namespace among the options, only those in it.
 
     Raises:
         CommandError: they cannot be read.
     """
-    try:
-        listing = await ends.kube.list(BTP_OPERATORS)
-    except KubeError as error:
-        raise CommandError(f"BtpOperators cannot be listed: {error}; `btpctl doctor` tells more") from error
+    listing = await answered(here.kube.list(BTP_OPERATORS, options.namespace or None), here.who, options.timeout)
     return sorted((Operator.from_object(obj) for obj in listing.items), key=lambda each: each.created)
 
 
-async def overviews(ends: Ends) -> list[Overview]:
-    """How each CR stands now."""
-    return [await _overview(ends.temporal, each, ends.workflow_id(each.ref)) for each in await operators(ends)]
-
-
-async def find(ends: Ends, name: str) -> Operator:
-    """The CR called `namespace/name`, or `name` if there is only one of that name.
+async def find(here: Cluster, options: Options, name: str) -> Operator:
+    """The CR called `namespace/name`, or `name` if there is only one of that name; without a name the only one.
 
     Raises:
         CommandError: there is none, or more than one.
     """
-    known = await operators(ends)
-    found = [each for each in known if name in (str(each.ref), each.ref.name)]
+    known = await operators(here, options)
+    found = [each for each in known if name in ("", str(each.ref), each.ref.name)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(str(each.ref) for each in known) or "none"
-    raise CommandError(f"{'no' if not found else 'more than one'} BtpOperator is called {name}; there are: {names}")
+    called = f"is called {name}" if name else "is there"
+    raise CommandError(f"{'no' if not found else 'more than one'} BtpOperator {called}; there are: {names}")
 
 
-async def _overview(client: Client, operator: Operator, identity: str) -> Overview:
+async def overviews(here: Cluster, client: Client | None, options: Options, name: str = "") -> list[Overview]:
+    """How each CR stands now, or the one of that name; without a client, what the cluster alone says."""
+    found = [await find(here, options, name)] if name else await operators(here, options)
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def look(operator: Operator) -> Overview:
+        seen = _in_cluster(operator, here.workflow_id(operator.ref))
+        if client is None:
+            return seen
+        async with room:
+            return await _with_workflow(seen, client.get_workflow_handle(seen.workflow_id), options.timeout)
+
+    return await asyncio.gather(*map(look, found))
+
+
+def _in_cluster(operator: Operator, identity: str) -> Overview:
     condition = ready_condition(operator.status)
-    fields: dict[str, Any] = {
-        "name": str(operator.ref),
-        "state": str((operator.status or {}).get("state") or ""),
-        "reason": str(condition.get("reason") or ""),
-        "message": str(condition.get("message") or ""),
-        "age_seconds": int((datetime.now(UTC) - operator.created).total_seconds()),
-        "deleting": operator.deleting,
-        "workflow_id": identity,
-    }
-    handle = client.get_workflow_handle(identity)
-    try:
-        description = await handle.describe()
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
-            raise CommandError(f"Temporal does not tell about {identity}: {error.message}") from error
-        return Overview(**fields)
-    if description.status is not WorkflowExecutionStatus.RUNNING:
-        return Overview(**fields)
-    fields["workflow"] = description.workflow_type
-    for pending in description.raw_description.pending_activities:
-        fields["last_failure"] = pending.last_failure.message
-        fields["attempt"] = pending.attempt
-    try:
-        progress = await handle.query("progress", result_type=ProgressReport)
-    except RPCError as error:
-        return Overview(**fields, waits_for=f"no worker answers: {error.message}")
-    left = progress.budget_ends - datetime.now(UTC) if progress.budget_ends else None
     return Overview(
-        **fields,
-        waits_for=progress.message,
-        budget_left_seconds=max(int(left.total_seconds()), 0) if left is not None else None,
+        name=str(operator.ref),
+        state=str((operator.status or {}).get("state") or ""),
+        reason=str(condition.get("reason") or ""),
+        message=str(condition.get("message") or ""),
+        age_seconds=int((datetime.now(UTC) - operator.created).total_seconds()),
+        deleting=operator.deleting,
+        workflow_id=identity,
     )
+
+
+async def _with_workflow(seen: Overview, handle: WorkflowHandle[Any, Any], seconds: float) -> Overview:
+    """The same, with what Temporal and a worker say; whoever is silent is named in its place."""
+    try:
+        async with asyncio.timeout(seconds):
+            description = await handle.describe()
+    except TimeoutError:
+        return replace(seen, trouble=f"Temporal did not answer within {seconds:g} s")
+    except RPCError as error:
+        return (
+            seen
+            if error.status is RPCStatusCode.NOT_FOUND
+            else replace(seen, trouble=str(of_temporal(error, "Temporal")))
+        )
+    if description.status is not WorkflowExecutionStatus.RUNNING:
+        return seen
+    seen = replace(seen, workflow=description.workflow_type)
+    for pending in description.raw_description.pending_activities:
+        seen = replace(seen, last_failure=pending.last_failure.message, attempt=pending.attempt)
+    try:
+        async with asyncio.timeout(seconds):
+            progress: ProgressReport = await handle.query("progress", result_type=ProgressReport)
+    except (TimeoutError, RPCError):
+        return replace(seen, trouble=f"no worker answered within {seconds:g} s; `btpctl doctor` says whether one runs")
+    return replace(
+        seen,
+        waits_for=progress.message,
+        budget_left_seconds=_until(progress.budget_ends),
+        held_for_seconds=_until(progress.held_until),
+    )
+
+
+def _until(end: datetime | None) -> int | None:
+    return max(int((end - datetime.now(UTC)).total_seconds()), 0) if end else None

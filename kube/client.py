@@ -47,13 +47,16 @@ class Kube:
         self._cluster = ""
 
     @classmethod
-    async def from_environment(cls) -> "Kube":
+    async def from_environment(cls, context: str = "") -> "Kube":
         """The cluster that KUBECONFIG names, else the one this pod runs in, else ~/.kube/config.
+
+        Args:
+            context: of the kubeconfig; empty for its current one.
 
         Raises:
             ValueError: no usable configuration was found.
         """
-        return cls(await Transport.from_environment())
+        return cls(await Transport.from_environment(context))
 
     @property
     def host(self) -> str:

@@ -73,14 +73,16 @@ def access_with(
     return Access(api, str(configuration.host), _digest(configuration), files or {}, expires)
 
 
-async def access_from_environment() -> Access:
+async def access_from_environment(context: str = "") -> Access:
     """The cluster that KUBECONFIG names, else the one this pod runs in, else ~/.kube/config.
+
+    A `context` is one of a kubeconfig, so it is never the pod's own cluster.
 
     Raises:
         ValueError: no usable configuration was found, or the way to its credentials failed.
     """
     configuration = aio_client.Configuration()
-    pod = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG")
+    pod = "KUBERNETES_SERVICE_HOST" in os.environ and not os.environ.get("KUBECONFIG") and not context
     try:
         if pod:
             files = _contents(
@@ -92,7 +94,10 @@ async def access_from_environment() -> Access:
         files = _contents(_read_by(paths))
         merged = kube_config.KubeConfigMerger(os.pathsep.join(map(str, paths)))
         loader = kube_config.KubeConfigLoader(
-            merged.config, config_base_path=None, config_persister=lambda _: _keep(merged)
+            merged.config,
+            active_context=context or None,
+            config_base_path=None,
+            config_persister=lambda _: _keep(merged),
         )
         await loader.load_and_set(configuration)
         _check_credentials(loader, configuration, paths)

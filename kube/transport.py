@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -111,11 +112,12 @@ class Transport:
         self.host = access.host
 
     @classmethod
-    async def from_environment(cls) -> "Transport":
+    async def from_environment(cls, context: str = "") -> "Transport":
         """Raises:
         ValueError: no usable configuration was found.
         """
-        return cls(await access_from_environment(), access_from_environment)
+        load = partial(access_from_environment, context)
+        return cls(await load(), load)
 
     async def close(self) -> None:
         await self._session.access.api.close()

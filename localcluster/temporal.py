@@ -27,11 +27,18 @@ SCHEMAS: Final = {"temporal": "temporal", "temporal_visibility": "visibility"}
 
 
 class TemporalServer:
-    """Temporal's dev server with its UI. Its database is kept on disk below `folder`."""
+    """Temporal's dev server with its UI. Its database is kept on disk below `folder`.
 
-    def __init__(self, folder: Path, ui: bool = True) -> None:
+    Args:
+        port: where it listens; 0: on one that is free.
+        host: the address at which it is reached. It listens on all where that is none of the loopback ones, since it
+            calls itself on 127.0.0.1.
+    """
+
+    def __init__(self, folder: Path, ui: bool = True, host: str = "127.0.0.1", port: int = 0) -> None:
         self._folder = folder
-        self._port, self.ui_port, self._metrics = free_port(), free_port(), free_port()
+        self._host, self._ip = host, host if host.startswith("127.") else "0.0.0.0"
+        self._port, self.ui_port, self._metrics = port or free_port(), free_port(), free_port()
         self._ui = ui
         self.dynamic: dict[str, object] = {}
         """Dynamic configuration for its next start, such as limits of requests per second."""
@@ -43,7 +50,7 @@ class TemporalServer:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"{self._host}:{self._port}"
 
     def start(self) -> None:
         """Start, or start again at the same address with the same database.
@@ -59,10 +66,10 @@ class TemporalServer:
                     raise
 
     def _start(self) -> None:
-        wait_until(lambda: not listens(self._port), "Temporal's port to be free")
+        wait_until(lambda: not listens(self._port, self._host), "Temporal's port to be free")
         environment = {"PATH": os.environ.get("PATH", ""), "HOME": str(self._folder)}
         self.process = Process("temporal", self._command(), self._folder, environment)
-        wait_until(lambda: listens(self._port), "Temporal to listen", self.process)
+        wait_until(lambda: listens(self._port, self._host), "Temporal to listen", self.process)
         wait_until(lambda: self._cli("operator", "cluster", "health"), "Temporal to be healthy", self.process)
 
     def stop(self) -> None:
@@ -97,7 +104,7 @@ class TemporalServer:
         return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
 
     def _command(self) -> Sequence[str | Path]:
-        flags = ["--port", str(self._port), "--ip", "127.0.0.1", "--log-level", "warn"]
+        flags = ["--port", str(self._port), "--ip", self._ip, "--log-level", "warn"]
         flags += ["--db-filename", str(self._folder / "temporal.db"), "--metrics-port", str(self._metrics)]
         for key, value in self.dynamic.items():
             flags += ["--dynamic-config-value", f"{key}={json.dumps(value)}"]

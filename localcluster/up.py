@@ -1,4 +1,7 @@
-"""`make up` and `make down`: the same environment, kept running in the background for as long as you like."""
+"""`make up` and `make down`: the same environment, kept running in the background for as long as you like.
+
+With the stand-ins for the operand and for SAP Service Manager, so that a deletion has something to delete.
+"""
 
 import json
 import os
@@ -11,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from localcluster.binaries import ensure_all
-from localcluster.client import CREDENTIALS, Person
+from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT, STATE
 from localcluster.environment import Environment
 from localcluster.processes import wait_until
+from localcluster.servicemanager import ServiceManager
 
 RECORD: Final = STATE / "up.json"
 LOG: Final = STATE / "up.log"
@@ -69,8 +73,9 @@ def serve() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Environment() as environment:
-        Person(environment.cluster).put_secret(CREDENTIALS)
+    with ServiceManager() as sap, Environment() as environment:
+        environment.start_operand()
+        Person(environment.cluster).put_secret(sap.credentials())
         record = {
             "pid": os.getpid(),
             "started": _started(os.getpid()),
@@ -115,11 +120,14 @@ def _started(pid: int) -> str:
 def _explain(record: dict[str, Any]) -> None:
     print(f"""
 export KUBECONFIG={record["kubeconfig"]}
+export TEMPORAL_ADDRESS={record["temporal"]}
 Temporal UI: {record["ui"]}
 
-Three commands to try (Secret sap-btp-manager is there already):
+Secret sap-btp-manager is there already; an operand and a Service Manager that stand in for SAP's run. To try:
   kubectl apply -f docs/btpoperator.yaml
-  kubectl -n kyma-system get btpoperators --watch
+  kubectl -n kyma-system wait btpoperator/btpoperator --for=condition=Ready
+  kubectl apply -f docs/serviceinstance.yaml
+  {sys.executable} -m btpctl status
   kubectl -n kyma-system delete btpoperator btpoperator
 
 `make down` ends it.""")

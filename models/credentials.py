@@ -23,10 +23,15 @@ CREDENTIALS_NAMESPACE_KEY: Final = "credentials_namespace"
 SECRET_REF: Final = f"{KYMA_NAMESPACE}/{CREDENTIALS_SECRET}"
 
 
-def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[Reason, str] | None:
+def verdict(
+    secret: Mapping[str, Any] | None, name: str = SECRET_REF, any_address: bool = False
+) -> tuple[Reason, str] | None:
     """Why this Secret cannot be used, naming every missing key and every empty or unusable value; None if it can.
 
     Unusable is what the operand would refuse or stumble over when it has its first ServiceInstance.
+
+    Args:
+        any_address: let its URLs be of http, which shows the client secret to whoever is on the way: for tests.
 
     Names of keys only: the message goes into conditions and histories.
     """
@@ -45,7 +50,9 @@ def verdict(secret: Mapping[str, Any] | None, name: str = SECRET_REF) -> tuple[R
         findings.append(f"empty values: {_join(empty)}")
     if unreadable := [key for key, value in decoded.items() if value is None]:
         findings.append(f"values that are not text in UTF-8 without control characters: {_join(unreadable)}")
-    unusable = [f"{key} ({why})" for key, value in decoded.items() if value and (why := _trouble(key, value))]
+    unusable = [
+        f"{key} ({why})" for key, value in decoded.items() if value and (why := _trouble(key, value, any_address))
+    ]
     if by_certificate and CLIENT_SECRET_KEY not in decoded.keys() - empty and not _is_pair(data):
         unusable.append(f"{_join(CERTIFICATE_KEYS)} (no certificate in PEM with its private key)")
     if unusable:
@@ -69,10 +76,12 @@ def text_values(secret: Mapping[str, Any]) -> dict[str, str]:
     return {key: value for key in keys if key in data and (value := _decoded(data[key])) is not None}
 
 
-def _trouble(key: str, value: str) -> str:
+def _trouble(key: str, value: str, any_address: bool) -> str:
     """Why the operand cannot use a value; empty if it can."""
     if key in URL_KEYS and not _is_base_url(value):
-        return "not a URL of http or https with a host and without a query"
+        return "not a URL of https with a host and without a query"
+    if key in URL_KEYS and not any_address and urlsplit(value).scheme != "https":
+        return "not a URL of https: by http the client secret can be read on the way"
     if key == CREDENTIALS_NAMESPACE_KEY and not is_namespace_name(value):
         return "not the name of a namespace"
     if key == "cluster_id" and "'" in value:

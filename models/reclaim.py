@@ -3,10 +3,11 @@
 import hashlib
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
 
+from models.limits import LONGEST, Limit
 from models.operators import MAX_UID, OperatorRef
 
 MAX_TOLD: Final = 100
@@ -48,7 +49,7 @@ class Scope(BaseModel):
     """Uid of the cluster's Namespace kube-system."""
     ref: OperatorRef | None = None
     """The CR whose deletion abandoned it; None: all that is reported, which only a person may want."""
-    cluster_digest: str = ""
+    cluster_digest: str = Field("", max_length=64)
     """Of the cluster's id in SAP BTP as the operand knew it, so that the id itself stays out of histories. Empty: what
     Secret sap-btp-manager says."""
     only_show: bool = False
@@ -65,7 +66,7 @@ class ReclaimConsent(BaseModel):
 class ReclaimInput(Scope):
     """The input of ReclaimWorkflow."""
 
-    reclaim_for: timedelta = timedelta(days=7)
+    reclaim_for: Limit = timedelta(days=7)
     """Then it gives up; what is left stays in the report."""
     so_far: "ReclaimSoFar | None" = None
 
@@ -82,8 +83,8 @@ class RoundInput(Scope):
 class ReclaimSoFar(BaseModel):
     """What one run hands to the next when its history has grown long."""
 
-    ends: datetime
-    pause: timedelta
+    ends: AwareDatetime
+    pause: Annotated[timedelta, Field(ge=timedelta(), le=LONGEST)]
     counts: dict[Outcome, int] = {}
     proven: bool = False
 

@@ -7,14 +7,14 @@ the ConfigMaps are full, the rest is counted.
 
 import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import structlog
 
 from kube.client import Kube
 from kube.errors import KubeError, NotFound, Refused
-from kube.resources import CONFIG_MAPS
+from kube.resources import CONFIG_MAPS, SERVICE_BINDINGS, Resource
 from models.deletion_record import LONGEST_BECAUSE
 from models.deprovision import MAX_NAMED, AbandonedObject
 from models.names import (
@@ -29,13 +29,16 @@ from operand.events import LONGEST as LONGEST_EVENT
 from operand.events import write_event
 from operand.mandated import MandatedKube
 from operand.report_parts import KEY, MOST_PARTS, part_name, stored_parts, text_of
+from operand.service_objects import is_protected, kept_by, last_message
 
 PART_SIZE: Final = 700_000
 """Bytes in one ConfigMap; the API's limit is 1 MiB for the whole object. More goes into sap-btp-abandoned-2, -3, ..."""
 NOTE: Final = (
-    "Finalizers were removed from these ServiceInstances and ServiceBindings without SAP Service Manager having "
-    "deleted them. They may still exist, and be charged for, in SAP BTP. Delete them there, then delete this ConfigMap."
+    "The BtpOperator went without SAP Service Manager having deleted these ServiceInstances and ServiceBindings. They "
+    "may still exist, and be charged for, in SAP BTP. Delete them there, then delete this ConfigMap."
 )
+LONGEST_ID: Final = 100
+"""Characters; Service Manager's ids are UUIDs of 36, but who may write a status may write anything."""
 ELSEWHERE: Final = "may live on in SAP BTP: "
 log = structlog.get_logger(__name__)
 
@@ -178,3 +181,17 @@ def _entry(line: str) -> dict[str, Any]:
         AbandonedObject.model_validate(entry := json.loads(line))
         return dict(entry)
     return {}
+
+
+def as_abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
+    """What a report says of a ServiceBinding or ServiceInstance."""
+    meta, status = obj["metadata"], obj.get("status") or {}
+    return AbandonedObject(
+        kind=resource.kind,
+        namespace=meta["namespace"],
+        name=meta["name"],
+        sap_id=plain(status.get("bindingID" if resource is SERVICE_BINDINGS else "instanceID") or "", LONGEST_ID),
+        broker_message=last_message(obj),
+        kept_by=kept_by(obj),
+        protected=is_protected(obj),
+    )

@@ -16,8 +16,20 @@ from aiohttp.resolver import ThreadedResolver
 LONGEST: Final = 500
 """Characters of a URL."""
 _NAT64: Final = IPv6Network("64:ff9b::/96")
-_INSIDE: Final = ("localhost", "local", "internal", "svc", "cluster", "lan", "home", "corp")
-"""Last labels of names that are given inside of clusters and networks."""
+_INSIDE: Final = (
+    "localhost",
+    "local",
+    "internal",
+    "svc",
+    "cluster",
+    "lan",
+    "home",
+    "corp",
+    "test",
+    "example",
+    "invalid",
+)
+"""Last labels of names that are given inside of clusters and networks, or to nobody (RFC 6761)."""
 
 
 def why_not_called(url: str, any_address: bool = False) -> str:

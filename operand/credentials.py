@@ -28,6 +28,7 @@ class Credentials:
             key: base64.b64encode(text.encode()).decode() for key, text in texts.items() if key in self._data
         }
         self.cluster_id = texts["cluster_id"]
+        self.token_url = texts["tokenurl"]
         self.namespace = texts.get(CREDENTIALS_NAMESPACE_KEY) or KYMA_NAMESPACE
         """Where the operand's own credentials Secret lives."""
 
@@ -51,12 +52,16 @@ class Credentials:
         return text
 
 
-async def read_credentials(kube: Kube) -> Credentials | Finding:
-    """The credentials, or why they cannot be used. Any Secret of that name counts, whatever its labels."""
+async def read_credentials(kube: Kube, any_address: bool = False) -> Credentials | Finding:
+    """The credentials, or why they cannot be used. Any Secret of that name counts, whatever its labels.
+
+    Args:
+        any_address: also with addresses of http: for tests.
+    """
     secret = await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
     if secret is None and (missing := await _namespace_trouble(kube)):
         return missing
-    if finding := verdict(secret):
+    if finding := verdict(secret, any_address=any_address):
         return Finding(reason=finding[0], message=finding[1])
     assert secret is not None
     return Credentials(secret)
@@ -71,7 +76,8 @@ async def installed_credentials(kube: Kube) -> Credentials | Finding:
     cluster_id = ((config or {}).get("data") or {}).get("CLUSTER_ID")
     for key, text in (("cluster_id", cluster_id), (CREDENTIALS_NAMESPACE_KEY, namespace)):
         data |= {key: base64.b64encode(text.encode()).decode()} if text else {}
-    if finding := verdict({"data": data}, f"{namespace}/{OPERAND_CREDENTIALS_SECRET}"):
+    # Of http or not: the operand runs with them, and is wanted back only to delete.
+    if finding := verdict({"data": data}, f"{namespace}/{OPERAND_CREDENTIALS_SECRET}", any_address=True):
         return Finding(reason=finding[0], message=finding[1])
     return Credentials({"data": data})
 

@@ -3,6 +3,7 @@
 Which values there are, and of which form, the chart's schema says; Helm holds against it what is given.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -35,7 +36,7 @@ def read_operand_values(path: str, pull_secret: str = "") -> Values:
     if trouble := next(_troubles(values), ""):
         raise ValueError(f"{SETTING}: {trouble}")
     if pull_secret:
-        manager = values.setdefault("manager", {})
+        manager = values["manager"] = values.get("manager") or {}
         known = manager.get("imagePullSecrets") or []
         if {"name": pull_secret} not in known:
             manager["imagePullSecrets"] = [*known, {"name": pull_secret}]
@@ -65,7 +66,10 @@ def _read(path: Path) -> Values:
     if len(content) > LARGEST:
         raise ValueError(f"{SETTING}: {path} is larger than {LARGEST // 1024} KiB")
     try:
-        values = yaml.safe_load(content) or {}
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise ValueError(f"{SETTING}: {path} uses aliases of YAML, which could make it grow without an end")
+        # Through JSON, which has neither dates nor sets: those are texts.
+        values = json.loads(json.dumps(yaml.safe_load(content) or {}, default=str))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         raise ValueError(f"{SETTING}: {path} is no YAML{f', line {mark.line + 1}' if mark else ''}") from error

@@ -182,9 +182,10 @@ class WorkerSettings(Settings):
         description="Set by `chart/btp-manager`: namespace, Deployment and version of this worker. Of workers of "
         "several versions, those that the Deployment asks for now apply their chart. Empty: by hand, never newer.",
     )
-    reclaim_any_address: bool = Field(
+    any_address: bool = Field(
         False,
-        description="Lets Secret sap-btp-reclaim name http and addresses that are not on the internet: for tests.",
+        description="Lets Secrets sap-btp-manager and sap-btp-reclaim name http, and the latter addresses that are "
+        "not on the internet: for tests.",
     )
 
 

@@ -12,10 +12,30 @@ from enum import Enum
 from typing import Final
 
 from kube.answers import Object
-from kube.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, DEPLOYMENTS, SECRETS, chart_kind
+from kube.client import Kube
+from kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    LEASES,
+    SECRETS,
+    chart_kind,
+)
 from localcluster.controlplane import ControlPlane
-from models.names import APPLIED_HASH_ANNOTATION, FINALIZER, KYMA_NAMESPACE
+from models.names import (
+    APPLIED_HASH_ANNOTATION,
+    CA_SECRET,
+    FINALIZER,
+    GO_MANAGER_DEPLOYMENT,
+    GO_MANAGER_LEASE,
+    GO_MANAGER_SETTINGS,
+    KYMA_NAMESPACE,
+    WEBHOOK_CERT_SECRET,
+)
+from operand.certificates import DNS_NAMES
 from operand.rendering import ChartRenderer
+from tests.unit.test_pki import by_rsa
 
 AS_THEIRS: Final = "fieldManager=btp-manager"
 IMAGE: Final = (
@@ -26,7 +46,6 @@ LABELS: Final = {
     "chart-version": "0.11.10",
     "kyma-project.io/module": "btp-operator",
 }
-LEASE: Final = f"/apis/coordination.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/leases"
 OPERATOR: Final = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
 
 
@@ -63,6 +82,7 @@ class GoManager:
         self._objects = [self._as_theirs(obj) for obj in await renderer.render(values)]
         if self._family is Family.WITH_PROXY:
             self._objects += _proxy_rights()
+        self._certify()
         for obj in self._objects:
             self._begin(obj)
         self.reconcile()
@@ -73,6 +93,7 @@ class GoManager:
         Raises:
             HTTPError: the API server refused one; the rest is not written.
         """
+        self._certify()
         for obj in self._objects:
             if self._live(obj) is None:
                 self._begin(obj)
@@ -81,7 +102,7 @@ class GoManager:
 
     def rotate(self, credentials: dict[str, str]) -> None:
         """Other credentials, as it writes them to the operand: the whole Secret."""
-        (secret,) = [obj for obj in self._objects if obj["kind"] == "Secret"]
+        secret = next(obj for obj in self._objects if obj["kind"] == "Secret")
         secret["data"] = _encoded({key: text for key, text in credentials.items() if key != "cluster_id"})
         self._put(secret)
 
@@ -103,6 +124,22 @@ class GoManager:
         }
         body["status"] = {"state": state, "conditions": [condition]}
         self._cluster.request("PUT", f"{OPERATOR}/status{query}", body)
+
+    def _certify(self) -> None:
+        """A CA and a certificate, where the CA's Secret lacks a key; its webhooks trust what is there."""
+        secrets = {name: _secret(name) for name in (CA_SECRET, WEBHOOK_CERT_SECRET)}
+        found = (self._live(secrets[CA_SECRET]) or {}).get("data") or {}
+        ca = base64.b64decode(found.get("ca.crt", ""))
+        if "ca.key" not in found:
+            pair, ca = by_rsa(2048, DNS_NAMES)
+            certificate, key = pair.certificate.decode(), pair.key.decode()
+            secrets[CA_SECRET]["data"] = _encoded({"ca.crt": ca.decode(), "ca.key": key})
+            secrets[WEBHOOK_CERT_SECRET]["data"] = _encoded({"tls.crt": certificate, "tls.key": key})
+            for secret in secrets.values():
+                self._begin(secret)
+        for obj in self._objects:
+            for hook in obj.get("webhooks") or []:
+                hook["clientConfig"]["caBundle"] = base64.b64encode(ca).decode()
 
     def _begin(self, obj: Object) -> None:
         resource, meta = chart_kind(obj), obj["metadata"]
@@ -148,6 +185,34 @@ class GoManager:
         if chart_kind(obj) is SECRETS:
             obj.setdefault("type", "Opaque")
         return obj
+
+
+async def deploy(kube: Kube, replicas: int) -> None:
+    """Its own Deployment."""
+    pods = {
+        "metadata": {"labels": {"app": "go"}},
+        "spec": {"containers": [{"name": "manager", "image": "btp-manager:1.3.20"}]},
+    }
+    await kube.create(
+        DEPLOYMENTS,
+        {
+            "metadata": {"name": GO_MANAGER_DEPLOYMENT, "namespace": KYMA_NAMESPACE},
+            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "go"}}, "template": pods},
+        },
+    )
+
+
+async def remove_traces(kube: Kube) -> None:
+    """Its own objects, which nothing else takes away."""
+    await kube.delete(DEPLOYMENTS, GO_MANAGER_DEPLOYMENT, KYMA_NAMESPACE)
+    await kube.delete(LEASES, GO_MANAGER_LEASE, KYMA_NAMESPACE)
+    await kube.delete(CONFIG_MAPS, GO_MANAGER_SETTINGS, KYMA_NAMESPACE)
+
+
+def _secret(name: str) -> Object:
+    labels = {"app.kubernetes.io/managed-by": "btp-manager"}
+    meta = {"name": name, "namespace": KYMA_NAMESPACE, "labels": labels}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": meta, "type": "Opaque"}
 
 
 def _proxy_rights() -> Iterable[Object]:

@@ -27,8 +27,9 @@ from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
+from workflows.unknown import UnknownWorkflow
 
-WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow]
+WORKFLOWS = [ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow, UnknownWorkflow]
 log = structlog.get_logger(__name__)
 
 
@@ -67,7 +68,7 @@ async def main(settings: WorkerSettings) -> None:
                 here.task_queue,
                 temporal.listed,
                 settings.bounds(),
-                settings.reclaim_any_address,
+                settings.any_address,
                 settings.installation,
             ) as worker:
                 temporal.tell(partial(setattr, worker, "client"))
@@ -87,7 +88,7 @@ def build_worker(
     task_queue: str,
     listed: bool = True,
     bounds: Bounds | None = None,
-    reclaim_any_address: bool = False,
+    any_address: bool = False,
     place: str = "",
 ) -> Worker:
     """The Temporal worker with everything in it."""
@@ -95,7 +96,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed, bounds, reclaim_any_address, place),
+        activities=all_activities(kube, renderer, task_queue, listed, bounds, any_address, place),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),

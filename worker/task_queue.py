@@ -1,5 +1,6 @@
 """Who takes work from the task queue: whoever polls it gets it, whether it is a worker of ours or not."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from prometheus_client import Gauge
@@ -8,16 +9,23 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
+from models.text import plain
 from runtime.identity import Identity
 
+RECENT: Final = timedelta(seconds=90)
+"""A living worker asks at least once a minute."""
 POLLERS: Final = Gauge(
     "btp_task_queue_pollers",
-    "Processes that polled the task queue for workflow tasks in the last minutes, ours too",
+    "Processes that asked the task queue for workflow tasks lately, workers of ours too",
 )
 
 
-async def pollers(client: Client, task_queue: str) -> set[str]:
-    """The identities of those who polled in the last minutes, as the server remembers them."""
+async def workers(client: Client, task_queue: str) -> list[str]:
+    """The identities of those that asked for work lately.
+
+    Raises:
+        RPCError: Temporal does not say.
+    """
     answer: Any = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
@@ -25,7 +33,10 @@ async def pollers(client: Client, task_queue: str) -> set[str]:
             task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
         )
     )
-    return {poller.identity for poller in answer.pollers}
+    since = datetime.now(UTC) - RECENT
+    return sorted(
+        {plain(each.identity, 100) for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since}
+    )
 
 
 async def count_pollers(here: Identity, client: Client) -> None:
@@ -34,4 +45,4 @@ async def count_pollers(here: Identity, client: Client) -> None:
     Raises:
         RPCError: Temporal is away.
     """
-    POLLERS.set(len(await pollers(client, here.task_queue)))
+    POLLERS.set(len(await workers(client, here.task_queue)))

@@ -1,13 +1,14 @@
 """How workflows call activities: the options that belong together, each with its reason."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.status import StatusActivities
@@ -20,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import AWAY, may_pass
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., None])
 WAIT: Final = workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 """A cancelled activity may be in the middle of a write. Whoever cancels goes on only when it has really stopped."""
 LOOKING: Final = workflow.ActivityCancellationType.TRY_CANCEL
@@ -50,6 +52,22 @@ WAITING: Final = workflow.ActivityConfig(
 AGAIN: Final = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
 LONGEST_HISTORY: Final = 1000
 """Events after which a run goes on as a new one: replays stay short however many events a CR gets."""
+
+
+def needs_input(init: F) -> F:
+    """For a workflow's `__init__`: a run that was started without its one input ends in words.
+
+    Left alone, the SDK fails the workflow task, and has it tried again for ever.
+    """
+
+    @functools.wraps(init)
+    def checked(self: Any, *args: Any) -> None:
+        if len(args) != 1:
+            message = f"{workflow.info().workflow_type} takes one input, and was started with {len(args)}"
+            raise ApplicationError(message, type="InvalidInput", non_retryable=True)
+        init(self, *args)
+
+    return cast(F, checked)
 
 
 def history_is_long() -> bool:

@@ -53,6 +53,7 @@ with workflow.unsafe.imports_passed_through():
         history_is_long,
         last_words,
         long,
+        needs_input,
         quick,
         set_status,
         stop,
@@ -80,6 +81,7 @@ class DeprovisionWorkflow:
     """Run with the CR's one workflow id, also as the continuation of its ProvisionWorkflow."""
 
     @workflow.init
+    @needs_input
     def __init__(self, input: OperatorInput) -> None:
         self._input = input
         self._mandate = input.mandate

@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
     from activities.readiness import ReadinessActivities
     from activities.responsibility import ResponsibilityActivities
+    from activities.status import StatusActivities
+    from activities.trust import TrustActivities
     from models.conditions import Reason
     from models.durations import show_duration
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
@@ -32,13 +34,15 @@ with workflow.unsafe.imports_passed_through():
         ReadyInput,
         Standing,
     )
-    from models.status import Finding, ProgressReport
+    from models.status import EventInput, Finding, ProgressReport
     from models.text import code
     from workflows.aside import stand_aside
-    from workflows.calls import LOOKING, count, history_is_long, last_words, long, quick, set_status, stop
+    from workflows.calls import LOOKING, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
+NOT_TRUSTED: Final = "TokenURLNotTrusted"
+"""Reason of an Event, which alerts and scripts may match."""
 GRACE: Final = timedelta(seconds=1)
 """How long a wait for readiness may still end by itself when something changed: often it is that very change."""
 
@@ -48,6 +52,7 @@ class ProvisionWorkflow:
     """Run with the CR's one workflow id; signalled by whoever sees a change."""
 
     @workflow.init
+    @needs_input
     def __init__(self, input: OperatorInput) -> None:
         self._mandate = input.mandate
         self._limits = input.limits
@@ -262,8 +267,22 @@ class ProvisionWorkflow:
 
     async def _ready(self) -> ProvisionResult:
         self._ready_by = None
-        await self._say(Reason.RECONCILE_SUCCEEDED, "the operand is installed and ready")
+        said = "the operand is installed and ready"
+        doubt = await self._doubt()
+        await self._say(Reason.RECONCILE_SUCCEEDED, f"{said}, but {doubt}" if doubt else said)
+        if doubt:
+            event = EventInput(mandate=self._mandate, reason=NOT_TRUSTED, message=doubt, warning=True)
+            await quick(StatusActivities.record_event, event)
         return ProvisionResult(outcome=ProvisionOutcome.READY, reason=Reason.RECONCILE_SUCCEEDED)
+
+    async def _doubt(self) -> str:
+        """What makes the operand useless although it is ready; a look that fails is none."""
+        try:
+            return await quick(TrustActivities.check_token_url, self._mandate)
+        except FailureError as error:
+            if is_cancelled_exception(error):
+                raise
+            return ""
 
     async def _not_ready(self, finding: Finding) -> ProvisionResult:
         await self._say(finding.reason, finding.message)

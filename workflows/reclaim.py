@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
         RoundInput,
         Told,
     )
-    from workflows.calls import WAIT, history_is_long, long
+    from workflows.calls import WAIT, history_is_long, long, needs_input
     from workflows.failures import said
 
 FIRST_PAUSE: Final = timedelta(seconds=5)
@@ -80,6 +80,7 @@ class ReclaimWorkflow:
     """One for each deletion that abandoned something; one more for what a person wants to have reclaimed."""
 
     @workflow.init
+    @needs_input
     def __init__(self, input: ReclaimInput) -> None:
         self._input = input
         began = ReclaimSoFar(ends=workflow.now() + input.reclaim_for, pause=FIRST_PAUSE)

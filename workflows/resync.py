@@ -8,12 +8,17 @@ with workflow.unsafe.imports_passed_through():
     from activities.resync import ResyncActivities
     from models.names import RESYNC_WORKFLOW
     from models.resync import ResyncInput, ResyncResult
-    from workflows.calls import long
+    from workflows.calls import long, needs_input
 
 
 @workflow.defn(name=RESYNC_WORKFLOW)
 class ResyncWorkflow:
     """Started by the Schedule `btp-manager-resync`."""
+
+    @workflow.init
+    @needs_input
+    def __init__(self, input: ResyncInput) -> None:
+        pass
 
     @workflow.run
     async def run(self, input: ResyncInput) -> ResyncResult:

@@ -19,7 +19,7 @@ class Steps:
     def __init__(self, kube: Kube, renderer: ChartRenderer, place: str = "") -> None:
         self.responsibility = ResponsibilityActivities(kube)
         self.status = StatusActivities(kube)
-        self.chart = ChartActivities(kube, renderer, place)
+        self.chart = ChartActivities(kube, renderer, place=place)
         self.readiness = ReadinessActivities(kube)
 
     async def apply(self, mandate: Mandate) -> Applied:

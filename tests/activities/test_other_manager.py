@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from activities.other_manager import OtherManagerActivities
-from btpctl.doctor import needed
+from btpctl.rights import needed
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, DEPLOYMENTS, LEASES
 from models.conditions import Reason
@@ -17,27 +17,13 @@ from models.provision import ChartInput
 from operand.other_manager import other_manager
 from tests.acting import deprovision, provision
 from tests.activities.steps import Steps
+from tests.gomanager import deploy, remove_traces
 
 
 @pytest.fixture
 async def cluster(kube: Kube) -> AsyncIterator[Kube]:
     yield kube
-    await kube.delete(DEPLOYMENTS, GO_MANAGER_DEPLOYMENT, KYMA_NAMESPACE)
-    await kube.delete(LEASES, GO_MANAGER_LEASE, KYMA_NAMESPACE)
-
-
-async def deploy(kube: Kube, replicas: int) -> None:
-    pods = {
-        "metadata": {"labels": {"app": "go"}},
-        "spec": {"containers": [{"name": "manager", "image": "btp-manager:1.3.20"}]},
-    }
-    await kube.create(
-        DEPLOYMENTS,
-        {
-            "metadata": {"name": GO_MANAGER_DEPLOYMENT, "namespace": KYMA_NAMESPACE},
-            "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": "go"}}, "template": pods},
-        },
-    )
+    await remove_traces(kube)
 
 
 async def lease(kube: Kube, age: timedelta, holder: str = "btp-manager-controller-manager-1_2") -> None:

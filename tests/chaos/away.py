@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
@@ -103,11 +104,15 @@ def start_orders() -> Iterator[tuple[str, Late]]:
             environment.temporal.stop() if first == "temporal" else environment.cluster.stop_apiserver()
             for manager in environment.workers + environment.triggers:
                 manager.start()
-            time.sleep(3)
             for manager in environment.triggers:
-                assert manager.readiness()[0] == 503
+                wait_until(partial(_is_unready, manager), f"{manager.name} to say what is away")
+            time.sleep(3)
             environment.temporal.start() if first == "temporal" else environment.cluster.start_apiserver()
             yield name, _first_ready(environment.cluster)
+
+
+def _is_unready(manager: Manager) -> bool:
+    return manager.readiness()[0] == 503
 
 
 def _first_ready(cluster: ControlPlane) -> Late:

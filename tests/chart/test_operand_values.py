@@ -1,6 +1,9 @@
 """What a user sets of the operand's chart, from a file to the rendered objects, by the real Helm."""
 
+import os
 import shutil
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ import pytest
 import yaml
 
 from localcluster.client import CREDENTIALS
+from localcluster.controlplane import CHECKOUT
 from models.names import OPERAND_CA_CERTIFICATES, OPERAND_DEPLOYMENT
 from operand.chart_contract import broken_terms
 from operand.credentials import Credentials
@@ -91,6 +95,18 @@ async def test_custom_certificates_are_in_a_folder_that_the_operand_reads_and_re
     assert "SSL_CERT_DIR" not in str(without) and "ca-certificates" not in str(without)
 
 
+async def test_values_that_only_yaml_knows_are_texts_and_nothing_is_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "values.yaml"
+    path.write_text("manager: {annotations: {since: 2026-11-25}, tolerations: null}")
+    given = read_operand_values(str(path))
+    template = deployment_of(await rendered(given))["spec"]["template"]
+    assert template["metadata"]["annotations"]["since"] == "2026-11-25" and "tolerations" not in template["spec"]
+    path.write_text("manager:")
+    assert read_operand_values(str(path), "pull") == {"manager": {"imagePullSecrets": [{"name": "pull"}]}}
+    path.write_text("")
+    assert read_operand_values(str(path)) == {}
+
+
 async def test_what_the_manager_sets_wins(tmp_path: Path) -> None:
     given = {"cluster": {"id": "theirs"}, "manager": {"network_policies": {"enabled": True, "egress_ports": [8443]}}}
     renderer = ChartRenderer(OPERAND_CHART, image="registry.example/ours:1", given=given)
@@ -137,11 +153,22 @@ async def test_a_wrong_value_is_one_sentence_that_names_it(
     assert says in str(error.value) and "\n" not in str(error.value)
 
 
+def test_a_worker_ends_with_status_2_and_that_sentence(tmp_path: Path) -> None:
+    environment = {**os.environ, "BTP_OPERAND_VALUES": file_of(tmp_path, {"tolerance": []}), "BTP_LOG_FORMAT": "json"}
+    worker = [sys.executable, "-m", "worker"]
+    done = subprocess.run(
+        worker, env=environment, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stdout + done.stderr
+    assert "BTP_OPERAND_VALUES: " in done.stdout + done.stderr and "tolerance" in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"a: [", "is no YAML, line 1"),
         (b"\xff\xfe\x00", "is no YAML"),
+        (b"a: &a [1]\nb: [*a, *a]", "uses aliases of YAML"),
         (b"[1]", "holds a list, not a map of values"),
         (b"# " + b"x" * 1024 * 1024, "is larger than 1024 KiB"),
         (None, "cannot be read: No such file"),

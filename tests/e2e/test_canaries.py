@@ -35,7 +35,6 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     shutil.copytree(OPERAND_CHART, chart)
     (tmp_path / "tmp").mkdir()
     settings = {"BTP_CHART_PATH": str(chart), "TMPDIR": str(tmp_path / "tmp"), "BTP_HARD_DELETE_TIMEOUT": "2m"}
-    settings["BTP_RECLAIM_ANY_ADDRESS"] = "true"
     with ServiceManager() as sap, Environment(settings) as environment:
         yield Scene(environment, sap)
 

@@ -8,29 +8,53 @@ import contextlib
 import urllib.error
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.chart import ChartActivities
+from activities.responsibility import ResponsibilityActivities
 from activities.teardown import TeardownActivities
+from dispatch.names import default_task_queue, schedule_id
 from kube.client import Kube
-from kube.resources import CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, DEPLOYMENTS, SECRETS
+from kube.resources import (
+    CLUSTER_ROLE_BINDINGS,
+    CLUSTER_ROLES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    MUTATING_WEBHOOKS,
+    SECRETS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    VALIDATING_WEBHOOKS,
+)
 from localcluster.client import CREDENTIALS, Person
-from localcluster.controlplane import ControlPlane
+from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import MANAGER_CHART, RELEASE, helm
+from models.conditions import Reason
 from models.deprovision import TeardownInput
 from models.mandate import Mandate
-from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_CREDENTIALS_SECRET, OPERAND_DEPLOYMENT
-from models.provision import Applied, ChartInput
+from models.names import (
+    KYMA_NAMESPACE,
+    MANAGED_SELECTOR,
+    OPERAND_CREDENTIALS_SECRET,
+    OPERAND_DEPLOYMENT,
+    OPERAND_FINALIZER,
+)
+from models.operators import OperatorRef
+from models.provision import Applied, Assessment, ChartInput
 from operand.rendering import ChartRenderer
-from tests.acting import deprovision, provision
+from tests.acting import deprovision, mandate_for, provision
 from tests.conftest import OPERAND_CHART, Eventually
-from tests.gomanager import Family, GoManager
+from tests.gomanager import Family, GoManager, deploy, remove_traces
+from tests.shell import Shell, commands
 
 WORKER: Final = f"{RELEASE}-worker"
-SECRET_PATH: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets"
+TOLD: Final = {"ReadyTimeout": "7m", "EnableLimitedCache": "false"}
+NO_PROCESS: Final = "worker.replicas=0,trigger.replicas=0"
+SECRETS_PATH: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}/secrets"
 
 
 @dataclass
@@ -40,6 +64,9 @@ class Manager:
     kube: Kube
     chart: ChartActivities
     mandate: Mandate
+
+    async def standing(self) -> Assessment:
+        return await provision(ResponsibilityActivities(self.kube).assess_operator, self.mandate)
 
     async def look(self) -> Applied:
         return await provision(self.chart.apply_chart, ChartInput(mandate=self.mandate))
@@ -58,36 +85,40 @@ async def go_manager(
     return theirs
 
 
-@pytest.fixture
-async def ours(
-    control_plane: ControlPlane,
-    go_manager: GoManager,
-    mandate: Mandate,
-    person: Person,
-    eventually: Eventually,
-    monkeypatch: pytest.MonkeyPatch,
-) -> AsyncIterator[Manager]:
-    """Our chart is installed, its policy is in force, and no process runs: the test calls what a worker would."""
-    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
-    kube = await Kube.from_environment()
+@contextlib.asynccontextmanager
+async def worker(control_plane: ControlPlane, mandate: Mandate, eventually: Eventually) -> AsyncIterator[Manager]:
+    """What a worker of the installed chart would do, once the chart's policy is in force."""
 
     def policy_is_in_force() -> bool:
         try:
-            control_plane.request("DELETE", f"{SECRET_PATH}/sap-btp-manager?dryRun=All", user=WORKER)
+            control_plane.request("DELETE", f"{SECRETS_PATH}/sap-btp-manager?dryRun=All", user=WORKER)
         except urllib.error.HTTPError as error:
             return error.code == 422
         return False
 
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
+        kube = await Kube.from_environment()
     try:
         await eventually(lambda: asyncio.to_thread(policy_is_in_force))
         yield Manager(kube, ChartActivities(kube, ChartRenderer(OPERAND_CHART, rbac=False)), mandate)
-        person.delete_operator("btpoperator")
-        await removed(TeardownActivities(kube), mandate)
     finally:
         await kube.close()
-        with contextlib.suppress(RuntimeError):  # the test has done it
-            helm(control_plane, "uninstall", RELEASE, "--wait", "--no-hooks")
+
+
+@pytest.fixture
+async def ours(
+    control_plane: ControlPlane, go_manager: GoManager, mandate: Mandate, person: Person, eventually: Eventually
+) -> AsyncIterator[Manager]:
+    """Our chart is installed, and no process runs: the test calls what a worker would."""
+    helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", NO_PROCESS)
+    try:
+        async with worker(control_plane, mandate, eventually) as manager:
+            yield manager
+            person.delete_operator("btpoperator")
+            await removed(TeardownActivities(manager.kube), mandate)
+    finally:
+        helm(control_plane, "uninstall", RELEASE, "--wait", "--no-hooks")
 
 
 async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
@@ -100,7 +131,7 @@ async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
 
 
 async def pods(kube: Kube) -> tuple[int, dict[str, Any]]:
-    """The generation of the operand's Deployment, and what its pods are."""
+    """The generation of the operand's Deployment, which also moves with annotations, and what its pods are."""
     found = await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)
     spec: dict[str, Any] = found["spec"]["template"]["spec"]
     return found["metadata"]["generation"], spec
@@ -137,3 +168,118 @@ async def test_a_key_that_leaves_the_secret_leaves_the_operand_too(
     found = await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE)
     assert "tls.crt" not in found["data"] and "tls.key" not in found["data"]
     assert await ours.drifted() == []
+
+
+def operand_lacks(control_plane: ControlPlane) -> list[str]:
+    """Which of the rights that it cannot work without the operand has not."""
+    services = "services.cloud.sap.com"
+
+    def may(group: str, resource: str, verb: str, namespace: str) -> bool:
+        attributes = {"group": group, "resource": resource, "verb": verb, "namespace": namespace}
+        account = f"system:serviceaccount:{KYMA_NAMESPACE}:sap-btp-operator"
+        review = {"spec": {"user": account, "resourceAttributes": attributes}}
+        answer = control_plane.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(answer["status"]["allowed"])
+
+    needed = [
+        ("", "secrets", "update", "team-a"),
+        (services, "serviceinstances", "patch", "team-a"),
+        (services, "servicebindings", "delete", "team-a"),
+        ("", "events", "create", KYMA_NAMESPACE),
+    ]
+    return [f"{right[2]} {right[1]}" for right in needed if not may(*right)]
+
+
+async def seen(kube: Kube) -> list[tuple[Any, ...]]:
+    """What nobody may touch of the service objects."""
+    return [
+        (obj["metadata"]["uid"], obj["metadata"]["generation"], obj["metadata"]["finalizers"])
+        for resource in (SERVICE_INSTANCES, SERVICE_BINDINGS)
+        for obj in (await kube.list(resource)).items
+    ]
+
+
+async def put_to_use(control_plane: ControlPlane, kube: Kube, person: Person, theirs: GoManager) -> None:
+    """An instance and a binding, as the operand has them. Without its process nobody answers its webhooks."""
+    for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
+        for obj in (await kube.list(resource, labels=MANAGED_SELECTOR)).items:
+            await kube.delete(resource, obj["metadata"]["name"])
+    person.ensure_namespace("team-a")
+    person.create_instance("team-a", "database")
+    person.create_binding("team-a", "access", "database")
+    for resource, name in ((SERVICE_INSTANCES, "database"), (SERVICE_BINDINGS, "access")):
+        finalizers = {"metadata": {"finalizers": [OPERAND_FINALIZER]}}
+        path = resource.path("team-a", name)
+        control_plane.request("PATCH", f"{path}?fieldManager=manager", finalizers, "application/merge-patch+json")
+    theirs.reconcile()
+
+
+async def back(shell: Shell, page: Path, theirs: GoManager, kube: Kube) -> None:
+    """The steps back, with the first passes of the Go manager between them."""
+    label, uninstall, start, drop_role, drop_election, in_temporal = commands(page, "Back to the Go manager")
+    shell.run(label)
+    shell.run(uninstall)
+    assert operand_lacks(shell.cluster) == []
+    shell.run(start)
+    theirs.reconcile()
+    _, once = await pods(kube)
+    theirs.reconcile()
+    assert (await pods(kube))[1] == once, "the operand restarts once on the way back"
+    assert "ca.key" in (await kube.get(SECRETS, "ca-server-cert", KYMA_NAMESPACE))["data"]
+    shell.run(drop_role)
+    shell.run(drop_election)
+    assert in_temporal.endswith(schedule_id(default_task_queue("UID")))
+
+
+@pytest.mark.parametrize("go_manager", [Family.POSTED_THEN_PUT], indirect=True)
+async def test_the_pages_steps_lead_to_this_manager_and_back_and_nobody_notices(
+    go_manager: GoManager,
+    control_plane: ControlPlane,
+    kube: Kube,
+    person: Person,
+    ref: OperatorRef,
+    eventually: Eventually,
+    tmp_path: Path,
+) -> None:
+    shell, page = Shell(control_plane, tmp_path), CHECKOUT / "docs" / "upgrade.md"
+    look_first, prepare, columns, stop, install, drop_settings, drop_manager = commands(page, "From the Go manager")
+    await deploy(kube, replicas=1)
+    settings = {"metadata": {"name": "sap-btp-manager", "namespace": KYMA_NAMESPACE}, "data": dict(TOLD)}
+    await kube.create(CONFIG_MAPS, settings)
+    go_manager.claim("Ready", "ReconcileSucceeded")
+    await put_to_use(control_plane, kube, person, go_manager)
+    untouched, (generation, _) = await seen(kube), await pods(kube)
+    certificate = (await kube.get(SECRETS, "webhook-server-cert", KYMA_NAMESPACE))["data"]
+    try:
+        said = shell.run(look_first)
+        assert said and said.returncode == 1 and "1. stop the Go manager: kubectl" in said.stdout
+        shell.run(prepare)
+        shell.run(columns)
+        shell.run(stop)
+        said = shell.run(look_first)
+        assert said and said.returncode == 0 and "the operand restarts once" in said.stdout
+        shell.run(install, "--set", NO_PROCESS)
+        processes = await kube.get(DEPLOYMENTS, WORKER, KYMA_NAMESPACE)
+        environment = processes["spec"]["template"]["spec"]["containers"][0]["env"]
+        assert {"name": "BTP_READY_TIMEOUT", "value": "7m"} in environment
+        operand = await kube.get(CONFIG_MAPS, f"{RELEASE}-operand-values", KYMA_NAMESPACE)
+        assert "enable_limited_cache: false" in operand["data"]["operand-values.yaml"]
+        async with worker(control_plane, await mandate_for(kube, ref), eventually) as ours:
+            shell.run(stop.replace("replicas=0", "replicas=1"))
+            aside = (await ours.standing()).finding
+            assert aside and aside.reason is Reason.OTHER_MANAGER_RUNS
+            shell.run(stop)
+            assert (await ours.standing()).finding is None
+            await ours.look()
+            assert (await pods(kube))[0] == generation + 1 and await ours.drifted() == []
+        assert (await kube.get(SECRETS, "webhook-server-cert", KYMA_NAMESPACE))["data"] == certificate
+        assert (operand_lacks(control_plane), await seen(kube)) == ([], untouched)
+
+        await back(shell, page, go_manager, kube)
+        assert (operand_lacks(control_plane), await seen(kube)) == ([], untouched)
+        shell.run(drop_settings)
+        shell.run(drop_manager)
+    finally:
+        await remove_traces(kube)
+        with contextlib.suppress(RuntimeError):  # the page's step has done it
+            helm(control_plane, "uninstall", RELEASE, "--wait", "--no-hooks")

@@ -6,14 +6,14 @@ A Temporal that comes back without its data gets its Schedule again, and has eve
 import asyncio
 
 from prometheus_client import REGISTRY
-from temporalio.client import Client
+from temporalio.client import Client, ScheduleActionExecutionStartWorkflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.names import schedule_id
 from runtime.identity import Identity
 from runtime.settings import WorkerSettings
 from tests.conftest import Eventually
-from worker.schedule import ensure_resync, restore_resync
+from worker.schedule import ensure_resync, restore_resync, resync_once_more
 from worker.task_queue import count_pollers
 from workflows.resync import ResyncWorkflow
 
@@ -73,3 +73,22 @@ async def test_whoever_polls_the_task_queue_is_counted(
     )
     async with ours, stranger:
         await eventually(both_are_counted)
+
+
+async def test_once_the_workers_of_before_are_gone_every_cr_is_looked_at_again(
+    temporal: Client, task_queue: str, eventually: Eventually
+) -> None:
+    async def triggered(times: int) -> bool:
+        return (await handle.describe()).info.num_actions == times
+
+    here = Identity("some-cluster", task_queue)
+    handle = temporal.get_schedule_handle(schedule_id(task_queue))
+    await resync_once_more(here, temporal)  # nothing is there: the next resync is a look, too
+    await ensure_resync(WorkerSettings(), here, temporal)
+    await eventually(lambda: triggered(1))
+    for run in (await handle.describe()).info.running_actions:  # as a worker would have ended it
+        assert isinstance(run, ScheduleActionExecutionStartWorkflow)
+        await temporal.get_workflow_handle(run.workflow_id).terminate()
+    await asyncio.sleep(1.1)
+    await resync_once_more(here, temporal)
+    await eventually(lambda: triggered(2))

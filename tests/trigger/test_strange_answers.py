@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -39,6 +39,8 @@ BODIES = st.binary(max_size=20) | (JSON | OBJECTS | EVENTS | st.fixed_dictionari
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 409, 410, 418, 422, 429, 500, 503, 599])
 WAITS = st.sampled_from(["", "0", "-1", "nan", "inf", "1e400", "soon", "99999"])
 Answer = tuple[int, str, bytes]
+Request = Callable[[], Awaitable[Any]]
+Check = Callable[[Kube, "Stranger", Request], Coroutine[Any, Any, None]]
 
 
 class Stranger:
@@ -55,20 +57,32 @@ class Stranger:
         return web.Response(status=status, body=body, headers=headers)
 
 
-async def with_stranger(check: Callable[[Kube, Stranger], Awaitable[None]]) -> None:
-    stranger = Stranger()
-    runner = web.ServerRunner(web.Server(stranger.handle))  # type: ignore[arg-type]
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
+async def open_both(stranger: Stranger) -> tuple[web.ServerRunner, Kube]:
+    server = web.ServerRunner(web.Server(stranger.handle))  # type: ignore[arg-type]
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
     configuration = aio_client.Configuration()
-    configuration.host = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    kube = Kube(Transport(access_with(configuration)))
-    try:
-        await check(kube, stranger)
-    finally:
-        await kube.close()
-        await runner.cleanup()
+    configuration.host = f"http://127.0.0.1:{server.addresses[0][1]}"
+    return server, Kube(Transport(access_with(configuration)))
+
+
+def for_every_answer(answers: st.SearchStrategy[Answer], most: int, check: Check) -> None:
+    """One server and one client for all examples: they take longer to make than an answer."""
+    stranger = Stranger()
+    with asyncio.Runner() as runner:
+        server, kube = runner.run(open_both(stranger))
+
+        @settings(max_examples=most)
+        @given(answers, st.sampled_from(requests(kube)))
+        def each(answer: Answer, request: Request) -> None:
+            stranger.answer, stranger.requests = answer, 0
+            runner.run(check(kube, stranger, request))
+
+        try:
+            each()
+        finally:
+            runner.run(kube.close())
+            runner.run(server.cleanup())
 
 
 @pytest.fixture
@@ -78,7 +92,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "LONGEST_PAUSE", 0.01)
 
 
-def requests(kube: Kube) -> list[Callable[[], Awaitable[Any]]]:
+def requests(kube: Kube) -> list[Request]:
     obj: Object = {"metadata": {"name": "a", "namespace": "b"}}
     return [
         lambda: kube.find(SECRETS, "a", "b"),
@@ -96,44 +110,31 @@ def requests(kube: Kube) -> list[Callable[[], Awaitable[Any]]]:
 def test_every_request_ends_with_a_value_or_a_known_error_after_few_tries(no_pauses: None) -> None:
     answered = refused = 0
 
-    @settings(max_examples=150)
-    @given(st.tuples(STATUSES, WAITS, BODIES))
-    def check(answer: Answer) -> None:
-        async def ask(kube: Kube, stranger: Stranger) -> None:
-            nonlocal answered, refused
-            stranger.answer = answer
-            for request in requests(kube):
-                stranger.requests = 0
-                try:
-                    async with asyncio.timeout(5):
-                        await request()
-                    answered += 1
-                except KubeError as error:
-                    refused += 1
-                    assert str(error) and (error.retry_after or 0) <= 300
-                assert stranger.requests <= len(PAUSES) + 1
+    async def ask(_: Kube, stranger: Stranger, request: Request) -> None:
+        nonlocal answered, refused
+        try:
+            async with asyncio.timeout(5):
+                await request()
+            answered += 1
+        except KubeError as error:
+            refused += 1
+            assert str(error) and (error.retry_after or 0) <= 300
+        assert stranger.requests <= len(PAUSES) + 1
 
-        asyncio.run(with_stranger(ask))
-
-    check()
+    for_every_answer(st.tuples(STATUSES, WAITS, BODIES), 400, ask)
     assert answered and refused
 
 
 def test_a_watcher_survives_whatever_it_is_told_and_asks_at_a_bounded_rate(no_pauses: None) -> None:
-    @settings(max_examples=60)
-    @given(st.tuples(STATUSES, st.just(""), BODIES))
-    def check(answer: Answer) -> None:
-        async def follow(kube: Kube, stranger: Stranger) -> None:
-            stranger.answer = answer
-            for digest in (OperatorDigest.of, PresenceDigest.of, ChartDigest.of):
-                following = Reflector(kube, Source(BTP_OPERATORS, digest))
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        async for _ in following.changes():
-                            pass
-            # 0.15 s at one round each 5 to 10 ms, and a round is a list with its tries, or a list and a watch.
-            assert stranger.requests <= 30 * (len(PAUSES) + 2)
+    async def follow(kube: Kube, stranger: Stranger, _: Request) -> None:
+        async def one(digest: Any) -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    async for _ in Reflector(kube, Source(BTP_OPERATORS, digest)).changes():
+                        pass
 
-        asyncio.run(with_stranger(follow))
+        await asyncio.gather(*(one(digest) for digest in (OperatorDigest.of, PresenceDigest.of, ChartDigest.of)))
+        # 0.05 s for each at one round each 5 to 10 ms, and a round is a list with its tries, or a list and a watch.
+        assert stranger.requests <= 30 * (len(PAUSES) + 2)
 
-    check()
+    for_every_answer(st.tuples(STATUSES, st.just(""), BODIES), 60, follow)

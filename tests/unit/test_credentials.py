@@ -86,10 +86,19 @@ def test_a_url_that_the_operand_cannot_call_is_named_and_not_quoted(key: str, ur
 
 
 @pytest.mark.parametrize(
-    "url", ["https://a.example", "http://127.0.0.1:8080", "https://a.example/base/", "https://[::1]:1"]
+    "url", ["https://a.example", "https://127.0.0.1:8080", "https://a.example/base/", "https://[::1]:1"]
 )
 def test_a_url_that_the_operand_can_call_is_approved(url: str) -> None:
     assert verdict({"data": encoded(CREDENTIALS | {"sm_url": url, "tokenurl": f"{url}\n"})}) is None
+
+
+@pytest.mark.parametrize("key", ["sm_url", "tokenurl"])
+def test_a_url_of_http_is_refused_but_where_tests_allow_it(key: str) -> None:
+    secret = {"data": encoded(CREDENTIALS | {key: "http://a.example"})}
+    finding = verdict(secret)
+    assert finding is not None and finding[0] is Reason.INVALID_SECRET
+    assert f"{key} (not a URL of https: by http the client secret can be read on the way)" in finding[1]
+    assert verdict(secret, any_address=True) is None
 
 
 @pytest.mark.parametrize("namespace", ["../secrets/x?", "Upper", "a.b", "-a", "a" * 64, "a/b"])

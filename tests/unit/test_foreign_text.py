@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from structlog.testing import capture_logs
 
-from activities.soft_delete import _abandoned, _parameter_secrets
+from activities.soft_delete import _parameter_secrets
 from btpctl import show
-from btpctl.doctor import Check
+from btpctl.doctor import Check, shown
 from btpctl.overview import Overview
 from kube.answers import Object
 from kube.errors import NotFound
@@ -25,7 +25,7 @@ from models.deletion_record import LONGEST_BECAUSE
 from models.names import OPERAND_FINALIZER
 from models.operators import OperatorRef
 from models.text import code, plain
-from operand.abandoned_report import AbandonedReport
+from operand.abandoned_report import AbandonedReport, as_abandoned
 from operand.report_parts import KEY
 from operand.service_objects import ServiceObject, named
 from runtime.logs import _harmless
@@ -85,10 +85,10 @@ def is_harmless(text: str) -> bool:
     return not any(unicodedata.category(each)[0] == "C" or each in "\u2028\u2029" for each in text)
 
 
-def printed(table: Any) -> str:
+def printed(blocks: list[show.Block]) -> str:
     """What a terminal gets, without the colors that are ours."""
     out = io.StringIO()
-    Console(file=out, force_terminal=True, width=200).print(table)
+    show.write(Console(file=out, force_terminal=True, width=200), blocks)
     return re.sub(r"\x1b\[[\d;]*m", "", out.getvalue()).replace("\n", " ")
 
 
@@ -127,7 +127,7 @@ async def test_what_is_reported_of_an_abandoned_object_is_small_and_shown_as_tex
     paper = Paper()
     report = AbandonedReport(None, paper, OperatorRef(namespace="a", name="b", uid="c"), because)  # type: ignore[arg-type]
     with capture_logs():
-        await report.add([(obj["metadata"]["uid"], _abandoned(resource, obj))])
+        await report.add([(obj["metadata"]["uid"], as_abandoned(resource, obj))])
     [written] = paper.written
     assert len(written["data"][KEY]) < 3_000 and len(written["data"]["because"]) <= LONGEST_BECAUSE
     assert is_harmless(written["data"][KEY] + written["data"]["because"])
@@ -139,17 +139,17 @@ async def test_what_is_reported_of_an_abandoned_object_is_small_and_shown_as_tex
 def test_the_command_line_shows_whatever_is_said_as_text(one: str, two: str, three: str) -> None:
     overview = Overview(one, two, three, one, 1, True, one, two, three, one)
     entry = dict.fromkeys(("kind", "namespace", "name", "sap_id", "broker_message"), one)
-    for shown in (
+    for blocks in (
         show.standings([overview]),
-        show.checks([Check("check", False, two)]),
+        [shown(Check("check", False, two))],
         show.abandoned([entry]),
-        show.text(f"asked again; {three}"),
+        [show.sentence(f"asked again; {three}")],
     ):
-        assert is_harmless(printed(shown))
+        assert is_harmless(printed(blocks))
 
 
 def test_markup_is_shown_and_not_obeyed() -> None:
-    assert "[/foo] [red]x" in printed(show.text("[/foo] [red]x"))
+    assert "[/foo] [red]x" in printed([show.sentence("[/foo] [red]x")])
 
 
 @given(TEXT)

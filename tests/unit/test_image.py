@@ -39,6 +39,8 @@ def test_every_package_and_both_charts_are_copied_into_the_image() -> None:
 def test_the_image_runs_as_nobody_in_particular_with_locked_packages() -> None:
     assert re.search(r"^USER 10001:30001$", DOCKERFILE, re.MULTILINE)
     assert "uv export --quiet --frozen" in DOCKERFILE and "--require-hashes" in DOCKERFILE
+    assert "--no-emit-project" in DOCKERFILE  # it has no hash; /app/bin/btpctl is its command there
+    assert "bin/btpctl" in DOCKERFILE and "PATH=/app/bin:" in DOCKERFILE
     stages = {"scratch", *re.findall(r" AS (\w+)$", DOCKERFILE, re.MULTILINE)}
     assert set(re.findall(r"^FROM (?!\$\{)(\S+)", DOCKERFILE, re.MULTILINE)) <= stages  # bases are arguments
     assert f"ARG GO_IMAGE={GO_IMAGE}\n" in DOCKERFILE and f"ARG PYTHON_IMAGE={PYTHON_IMAGE}\n" in DOCKERFILE
@@ -74,3 +76,14 @@ def test_compose_mounts_files_that_exist_and_gives_the_processes_what_they_need(
         service = COMPOSE["services"][process]
         assert {"KUBECONFIG", "TEMPORAL_ADDRESS"} <= set(service["environment"])
         assert service["read_only"] and service["tmpfs"]
+
+
+def test_compose_survives_a_restart_of_every_service_and_of_the_engine() -> None:
+    services = COMPOSE["services"]
+    once = {"kubeconfig"}
+    assert {name for name, service in services.items() if service.get("restart") != "unless-stopped"} == once
+    assert not [name for name, service in services.items() if "network_mode" in service]
+    assert [name for name, service in services.items() if "build" in service] == ["worker"]
+    # What the cluster knows and what Temporal knows go together, or a workflow would be left without its CR.
+    assert "cluster:/var/lib/rancher/k3s" in services["k3s"]["volumes"]
+    assert "temporal:/var/lib/postgresql/data" in services["postgresql"]["volumes"]

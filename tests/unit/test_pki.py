@@ -22,13 +22,13 @@ def ages_ago(days: float) -> tuple[pki.Pair, bytes]:
     return pki.new_serving(NAMES, NOW - timedelta(days=days))
 
 
-def by_rsa(bits: int) -> tuple[pki.Pair, bytes]:
+def by_rsa(bits: int, names: list[str] = NAMES) -> tuple[pki.Pair, bytes]:
     """What another manager left: an RSA key, which signed itself and serves."""
     key = rsa.generate_private_key(65537, bits)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "theirs")])
     builder = pki._builder(name, name, key.public_key(), NOW)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in NAMES]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(each) for each in names]), critical=False)
     certificate = builder.sign(key, hashes.SHA256()).public_bytes(PEM)
     pem = key.private_bytes(PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
     return pki.Pair(certificate, pem), certificate

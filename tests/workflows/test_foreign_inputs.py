@@ -1,6 +1,7 @@
 """What may come from whoever reaches Temporal: it ends in words, and cannot undercut the worker's settings."""
 
 import asyncio
+import gc
 import json
 import uuid
 from datetime import timedelta
@@ -15,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from localcluster.temporal import TemporalServer
 from models.deprovision import DeletionMode
 from models.limits import Bounds, Limits, OperandTeardown
-from models.names import DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW, RESYNC_WORKFLOW
+from models.names import DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW, RECLAIM_WORKFLOW, RESYNC_WORKFLOW
 from runtime.connect import data_converter
 from runtime.payloads import INVALID
 from runtime.settings import WorkerSettings
@@ -57,7 +58,10 @@ async def stranger(temporal_server: TemporalServer) -> Client:
     return await Client.connect(temporal_server.address)
 
 
-@pytest.mark.parametrize("workflow", [PROVISION_WORKFLOW, DEPROVISION_WORKFLOW, RESYNC_WORKFLOW])
+KNOWN = [PROVISION_WORKFLOW, DEPROVISION_WORKFLOW, RESYNC_WORKFLOW, RECLAIM_WORKFLOW]
+
+
+@pytest.mark.parametrize("workflow", KNOWN)
 async def test_an_absurd_input_ends_its_workflow_with_a_sentence(ours: Client, stranger: Client, workflow: str) -> None:
     async with serving(ours, World(instances=3)) as task_queue:
 
@@ -76,9 +80,47 @@ async def test_an_absurd_input_ends_its_workflow_with_a_sentence(ours: Client, s
             zip([what for what, _ in ABSURD], await asyncio.gather(*(end_of(*each) for each in ABSURD)), strict=True)
         )
     assert all(len(message) < 1_000 and message.isprintable() for message in said.values()), said
-    if workflow != RESYNC_WORKFLOW:
+    if workflow in (PROVISION_WORKFLOW, DEPROVISION_WORKFLOW):
         assert "limits.hard_delete_timeout: Input should be greater than or equal to 1 second" in said["no budget"]
         assert "mandate.ref.name: String should have at most 253 characters" in said["a name of a megabyte"]
+
+
+async def test_a_reclaim_takes_no_time_that_cannot_pass(ours: Client, stranger: Client) -> None:
+    moment = "2026-01-01T00:00:00"
+    so_far = {"ends": f"{moment}Z", "pause": "PT5S"}
+    async with serving(ours, World()) as task_queue:
+        for wrong in (
+            {"reclaim_for": "P999999999D"},
+            {"reclaim_for": "-P1D"},
+            {"so_far": {**so_far, "ends": moment}},
+            {"so_far": {**so_far, "pause": "P999999999D"}},
+            {"cluster_digest": LONG},
+        ):
+            failed = await failure(stranger, RECLAIM_WORKFLOW, [{"cluster": MANDATE.cluster, **wrong}], task_queue)
+            assert failed.type == INVALID, failed
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .*run_workflow. was never awaited")  # the SDK's, of a run without a run
+async def test_a_type_that_nobody_knows_and_a_missing_input_end_in_words(ours: Client, stranger: Client) -> None:
+    async with serving(ours, World()) as task_queue:
+        arguments: list[Any]
+        for arguments in ([], [{"a": 1}], ["a", "b"]):
+            failed = await failure(stranger, "\x1b[2JWipeWorkflow", arguments, task_queue)
+            assert failed.message.startswith("no workflow here is of type [2JWipeWorkflow; there are ProvisionWorkflow")
+        for workflow in KNOWN:
+            for arguments in ([], [{"mandate": FOR}, 7]):
+                failed = await failure(stranger, workflow, arguments, task_queue)
+                assert failed.message == f"{workflow} takes one input, and was started with {len(arguments)}"
+    gc.collect()
+
+
+async def failure(client: Client, workflow: str, arguments: list[Any], task_queue: str) -> ApplicationError:
+    handle = await client.start_workflow(workflow, args=arguments, id=f"foreign/{uuid.uuid4()}", task_queue=task_queue)
+    with pytest.raises(WorkflowFailureError) as failed:
+        async with asyncio.timeout(20):
+            await handle.result()
+    assert isinstance(failed.value.cause, ApplicationError) and failed.value.cause.non_retryable
+    return failed.value.cause
 
 
 async def test_what_nobody_asked_for_changes_nothing(ours: Client, stranger: Client) -> None:

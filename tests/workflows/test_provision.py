@@ -45,6 +45,20 @@ async def test_all_well_ends_in_ready(temporal: Client) -> None:
     assert world.diary == ["assess", "apply", "wait"]
 
 
+async def test_a_token_url_that_the_operand_does_not_trust_is_told_beside_ready(temporal: Client) -> None:
+    world = World(doubt="the certificate at tokenurl is not trusted: self-signed certificate")
+    result = await run(temporal, world)
+    assert result.outcome is ProvisionOutcome.READY and world.reasons[-1] is Reason.RECONCILE_SUCCEEDED
+    assert world.messages[-1] == f"the operand is installed and ready, but {world.doubt}"
+    assert world.diary == ["assess", "apply", "wait", "event TokenURLNotTrusted"]
+
+
+async def test_a_look_at_the_token_url_that_fails_takes_nothing_from_ready(temporal: Client) -> None:
+    world = World(refused="check_token_url")
+    result = await run(temporal, world)
+    assert result.outcome is ProvisionOutcome.READY and world.messages[-1] == "the operand is installed and ready"
+
+
 async def test_a_cr_without_our_finalizer_gets_it_before_anything_is_applied(temporal: Client) -> None:
     world = World(assessment=Assessment(standing=Standing.RESPONSIBLE))
     await run(temporal, world)

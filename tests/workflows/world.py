@@ -41,6 +41,7 @@ from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 from workflows.reclaim import ReclaimWorkflow
 from workflows.resync import ResyncWorkflow
+from workflows.unknown import UnknownWorkflow
 
 REF = OperatorRef(namespace="kyma-system", name="btpoperator", uid="0000-1111")
 MANDATE = Mandate(cluster="2222-3333", ref=REF)
@@ -66,6 +67,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    doubt: str = ""
+    """Why the operand does not trust the token URL."""
     deaf_wait: asyncio.Event | None = None
     """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
@@ -143,6 +146,11 @@ class World:
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
         return True
+
+    @activity.defn
+    async def check_token_url(self, mandate: Mandate) -> str:
+        self._ask("check_token_url")
+        return self.doubt
 
     @activity.defn
     async def record_event(self, input: EventInput) -> None:
@@ -288,6 +296,7 @@ class World:
             "remove_finalizer",
             "assess_deletion",
             "set_status",
+            "check_token_url",
             "record_event",
             "check_drift",
             "apply_chart",
@@ -314,7 +323,7 @@ async def serving(client: Client, world: World) -> AsyncIterator[str]:
     async with Worker(
         client,
         task_queue=task_queue,
-        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow],
+        workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow, UnknownWorkflow],
         activities=world.activities(),
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats

@@ -1,0 +1,93 @@
+"""Runs the commands of a page, as far as this project's pages use kubectl and Helm: what a page says is tried."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from localcluster.controlplane import CHECKOUT, ControlPlane
+from localcluster.environment import helm
+from models.names import KYMA_NAMESPACE
+
+CORE: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
+RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+WHERE: Final = {
+    "configmap": f"{CORE}/configmaps",
+    "secret": f"{CORE}/secrets",
+    "deployment": f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments",
+    "role": f"{RBAC}/namespaces/{KYMA_NAMESPACE}/roles",
+    "rolebinding": f"{RBAC}/namespaces/{KYMA_NAMESPACE}/rolebindings",
+    "clusterrole": f"{RBAC}/clusterroles",
+    "clusterrolebinding": f"{RBAC}/clusterrolebindings",
+}
+MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+
+
+def commands(page: Path, section: str) -> list[str]:
+    """The lines of the section's blocks of commands, in order."""
+    text = page.read_text().split(f"## {section}", 1)[1].split("\n## ", 1)[0]
+    blocks = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+
+
+class Shell:
+    """An administrator's, in a folder of its own."""
+
+    def __init__(self, cluster: ControlPlane, folder: Path) -> None:
+        self.cluster, self._folder = cluster, folder
+
+    def run(self, line: str, *more: str) -> "subprocess.CompletedProcess[str] | None":
+        """Do what the line says.
+
+        Raises:
+            NotImplementedError: it is written in another way than the pages' commands so far.
+            HTTPError, RuntimeError: it failed.
+        """
+        words = [word for word in shlex.split(line) if word not in ("-n", "--namespace", KYMA_NAMESPACE)]
+        match words:
+            case ["btpctl", *arguments]:
+                return self._btpctl([*arguments, *more])
+            case ["helm", *arguments]:
+                helm(self.cluster, *(self._path(word) for word in arguments), *more)
+            case ["kubectl", "apply", "-f", path]:
+                self._apply(self._path(path))
+            case ["kubectl", "scale", target, count]:
+                kind, name = target.split("/")
+                self._patch(f"{WHERE[kind]}/{name}", {"spec": {"replicas": int(count.removeprefix("--replicas="))}})
+            case ["kubectl", "label", kind, name, label]:
+                key, value = label.split("=")
+                self._patch(f"{WHERE[kind]}/{name}", {"metadata": {"labels": {key: value}}})
+            case ["kubectl", "delete", kinds, name]:
+                for kind in kinds.split(","):
+                    self.cluster.request("DELETE", f"{WHERE[kind]}/{name}")
+            case _:
+                raise NotImplementedError(line)
+        return None
+
+    def _path(self, word: str) -> str | Path:
+        if word.startswith("chart/"):
+            return CHECKOUT / word
+        return self._folder / word if word.endswith(".yaml") else word
+
+    def _apply(self, path: str | Path) -> None:
+        for file in sorted(Path(path).glob("*.yaml")):
+            definition: dict[str, Any] = yaml.safe_load(file.read_text())
+            target = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
+            self.cluster.request("PATCH", f"{target}?fieldManager=kubectl&force=true", definition, APPLY)
+
+    def _patch(self, path: str, change: dict[str, Any]) -> None:
+        self.cluster.request("PATCH", path, change, MERGE)
+
+    def _btpctl(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig()), "PYTHONPATH": str(CHECKOUT)}
+        command = [sys.executable, "-m", "btpctl", *arguments]
+        done = subprocess.run(
+            command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+        return done
