@@ -21,7 +21,6 @@ from btpctl.deletions import pending_deletions
 from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
 from btpctl.rights import Right, needed, needed_by_trigger, not_allowed
-from btpctl.workers import workers
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
@@ -45,6 +44,7 @@ from operand.other_manager import other_manager
 from operand.rendering import RenderError
 from runtime.operand_chart import renderer_of
 from runtime.settings import SettingsError, WorkerSettings
+from worker.task_queue import workers
 
 EXAMPLE: Final = Credentials({"data": dict.fromkeys(REQUIRED_KEYS, "ZG9jdG9y")})
 GO_SETTINGS: Final = "settings of the Go manager"

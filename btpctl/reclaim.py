@@ -15,11 +15,12 @@ from btpctl.arguments import Yes, ask
 from btpctl.connections import Ends, connected
 from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
-from btpctl.workers import unanswered, workers
+from btpctl.workers import unanswered
 from models.durations import show_duration
 from models.names import LOOK_AGAIN, RECLAIM_WORKFLOW
 from models.reclaim import Outcome, ReclaimInput, ReclaimResult
 from models.text import plain
+from worker.task_queue import workers
 
 PATIENCE: Final = 300.0
 """Seconds for a living worker to look at everything that is reported."""

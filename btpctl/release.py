@@ -19,7 +19,6 @@ from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
 from btpctl.overview import find
 from btpctl.service_objects import Found, service_objects
-from btpctl.workers import workers
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import BTP_OPERATORS, CHART_KINDS, PODS, SERVICE_BINDINGS
@@ -30,6 +29,7 @@ from models.text import plain, some
 from operand.abandoned_report import AbandonedReport
 from operand.mandated import MandatedKube, MandateLost, OtherCluster
 from operand.ownership import is_ours, managed
+from worker.task_queue import workers
 
 WORKER_PODS: Final = "app.kubernetes.io/name=btp-manager,app.kubernetes.io/component=worker"
 Force = Annotated[

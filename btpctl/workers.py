@@ -1,21 +1,11 @@
-"""Who serves a task queue, in words for people."""
+"""Who serves a task queue: whoever asked it for work lately. Temporal names pollers for minutes after they died."""
 
-from temporalio.client import Client
 from temporalio.service import RPCError
 
 from btpctl.connections import Ends
 from btpctl.errors import CommandError, NoAnswer, answered
-from models.text import plain, some
-from worker.task_queue import pollers
-
-
-async def workers(client: Client, task_queue: str) -> list[str]:
-    """The identities of those that asked for work lately.
-
-    Raises:
-        RPCError: Temporal does not say.
-    """
-    return sorted({plain(identity, 100) for identity in await pollers(client, task_queue)})
+from models.text import some
+from worker.task_queue import workers
 
 
 async def unanswered(ends: Ends, seconds: float) -> NoAnswer:

@@ -9,16 +9,18 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
+from models.text import plain
 from runtime.identity import Identity
 
 RECENT: Final = timedelta(seconds=90)
-"""A living worker asks at least once a minute; Temporal names pollers for minutes after they died."""
+"""A living worker asks at least once a minute."""
 POLLERS: Final = Gauge(
-    "btp_task_queue_pollers", "Processes that asked for workflow tasks of the task queue lately, ours included"
+    "btp_task_queue_pollers",
+    "Processes that asked the task queue for workflow tasks lately, workers of ours too",
 )
 
 
-async def pollers(client: Client, task_queue: str) -> set[str]:
+async def workers(client: Client, task_queue: str) -> list[str]:
     """The identities of those that asked for work lately.
 
     Raises:
@@ -32,13 +34,15 @@ async def pollers(client: Client, task_queue: str) -> set[str]:
         )
     )
     since = datetime.now(UTC) - RECENT
-    return {each.identity for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since}
+    return sorted(
+        {plain(each.identity, 100) for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since}
+    )
 
 
 async def count_pollers(here: Identity, client: Client) -> None:
     """Put their number on the page of metrics: more than workers of ours are there means that a stranger works here.
 
     Raises:
-        RPCError: Temporal does not say.
+        RPCError: Temporal is away.
     """
-    POLLERS.set(len(await pollers(client, here.task_queue)))
+    POLLERS.set(len(await workers(client, here.task_queue)))

@@ -10,7 +10,6 @@ from temporalio.client import Client, ScheduleActionExecutionStartWorkflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.names import schedule_id
-from localcluster.temporal import TemporalServer
 from runtime.identity import Identity
 from runtime.settings import WorkerSettings
 from tests.conftest import Eventually
@@ -39,6 +38,43 @@ async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_
     await eventually(triggered_once)
 
 
+async def test_a_paused_schedule_stays_paused_and_is_a_metric(temporal: Client, task_queue: str) -> None:
+    settings, here = WorkerSettings(), Identity("some-cluster", task_queue)
+    await ensure_resync(settings, here, temporal)
+    handle = temporal.get_schedule_handle(schedule_id(task_queue))
+    await restore_resync(settings, here, temporal)
+    assert REGISTRY.get_sample_value("btp_resync_paused") == 0
+    await handle.pause(note="a person's doing")
+    await restore_resync(settings, here, temporal)
+    assert (await handle.describe()).schedule.state.paused
+    assert REGISTRY.get_sample_value("btp_resync_paused") == 1
+    await handle.delete()
+
+
+async def test_whoever_polls_the_task_queue_is_counted(
+    temporal: Client, task_queue: str, eventually: Eventually
+) -> None:
+    async def both_are_counted() -> bool:
+        await count_pollers(here, temporal)
+        return REGISTRY.get_sample_value("btp_task_queue_pollers") == 2
+
+    here = Identity("some-cluster", task_queue)
+    await count_pollers(here, temporal)
+    assert REGISTRY.get_sample_value("btp_task_queue_pollers") == 0
+    another = await Client.connect(temporal.service_client.config.target_host, identity="a stranger")
+    ours, stranger = (
+        Worker(
+            client,
+            task_queue=task_queue,
+            workflows=[ResyncWorkflow],
+            workflow_runner=UnsandboxedWorkflowRunner(),
+        )
+        for client in (temporal, another)
+    )
+    async with ours, stranger:
+        await eventually(both_are_counted)
+
+
 async def test_once_the_workers_of_before_are_gone_every_cr_is_looked_at_again(
     temporal: Client, task_queue: str, eventually: Eventually
 ) -> None:
@@ -56,40 +92,3 @@ async def test_once_the_workers_of_before_are_gone_every_cr_is_looked_at_again(
     await asyncio.sleep(1.1)
     await resync_once_more(here, temporal)
     await eventually(lambda: triggered(2))
-
-
-async def test_a_paused_schedule_stays_paused_and_is_a_metric(temporal: Client, task_queue: str) -> None:
-    settings, here = WorkerSettings(), Identity("some-cluster", task_queue)
-    await ensure_resync(settings, here, temporal)
-    handle = temporal.get_schedule_handle(schedule_id(task_queue))
-    await restore_resync(settings, here, temporal)
-    assert REGISTRY.get_sample_value("btp_resync_paused") == 0
-    await handle.pause(note="a person's doing")
-    await restore_resync(settings, here, temporal)
-    assert (await handle.describe()).schedule.state.paused
-    assert REGISTRY.get_sample_value("btp_resync_paused") == 1
-    await handle.delete()
-
-
-async def test_whoever_polls_the_task_queue_is_counted(
-    temporal: Client, temporal_server: TemporalServer, task_queue: str, eventually: Eventually
-) -> None:
-    async def both_are_counted() -> bool:
-        await count_pollers(here, temporal)
-        return REGISTRY.get_sample_value("btp_task_queue_pollers") == 2
-
-    here = Identity("some-cluster", task_queue)
-    await count_pollers(here, temporal)
-    assert REGISTRY.get_sample_value("btp_task_queue_pollers") == 0
-    runner = UnsandboxedWorkflowRunner()
-    ours, stranger = [
-        Worker(
-            await Client.connect(temporal_server.address, identity=identity),
-            task_queue=task_queue,
-            workflows=[ResyncWorkflow],
-            workflow_runner=runner,
-        )
-        for identity in ("ours", "a stranger")
-    ]
-    async with ours, stranger:
-        await eventually(both_are_counted)

@@ -16,8 +16,8 @@ from btpctl import show
 from btpctl.__main__ import app
 from btpctl.errors import CommandError, NoAnswer, NoRight, answered, of_kubernetes, of_temporal
 from btpctl.overview import Overview
-from btpctl.workers import workers
 from kube.errors import Unavailable, error_from
+from worker.task_queue import workers
 
 UID = "2f0c6a3e-9d1b-4c59-8e57-0a6f3ad1c2b4"
 LONG = "1 ServiceInstance left: team-a/database is refused by the broker, which says that it has subscriptions " * 3
