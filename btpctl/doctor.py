@@ -20,7 +20,7 @@ from btpctl.connections import cluster, kubernetes, temporal
 from btpctl.deletions import pending_deletions
 from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
-from btpctl.rights import Right, needed, needed_by_trigger, not_allowed
+from btpctl.rights import Right, needed, needed_by_trigger, needed_for_installation, not_allowed
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
@@ -97,6 +97,7 @@ async def examine(options: Options, process: str) -> list[Check]:
     settings = options.settings()
     objects, chart = await _chart(settings)
     classes = sorted({name for obj in objects if (name := _priority_class(obj))})
+    wanted = needed(objects) + (needed_for_installation(settings.installation) if settings.installation else [])
     further: dict[str, Look] = {
         "pending deletions": pending_deletions,
         "another manager": alone,
@@ -104,7 +105,7 @@ async def examine(options: Options, process: str) -> list[Check]:
         "namespace": partial(_there, resource=NAMESPACES, name=KYMA_NAMESPACE),
         **{f"PriorityClass {name}": partial(_there, resource=PRIORITY_CLASSES, name=name) for name in classes},
         "Secret": partial(_secret, settings.any_address),
-        "rights": partial(_rights, "the worker", needed(objects)),
+        "rights": partial(_rights, "the worker", wanted),
     }
     return [chart, *await _cluster_checks(options, further), *await _temporal_checks(options)]
 

@@ -121,6 +121,12 @@ def needed_for_credentials(namespace: str) -> list[Right]:
     return list(Grant(SECRETS, "create patch", namespace, (OPERAND_CREDENTIALS_SECRET,)).rights())
 
 
+def needed_for_installation(place: str) -> list[Right]:
+    """The further right of a worker whose settings say which Deployment it is of (BTP_INSTALLATION)."""
+    namespace, name, _ = place.split("/")
+    return list(Grant(DEPLOYMENTS, "get", namespace, (name,)).rights())
+
+
 def needed_by_trigger() -> list[Right]:
     """The rights of the trigger: to follow what a BtpOperator depends on."""
     grants = [Grant(BTP_OPERATORS, "list watch"), Grant(NAMESPACES, "get", names=(CLUSTER,))]

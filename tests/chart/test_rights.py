@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from btpctl.rights import Right, needed, needed_by_trigger, needed_for_credentials
+from btpctl.rights import Right, needed, needed_by_trigger, needed_for_credentials, needed_for_installation
 from localcluster.environment import MANAGER_CHART, RELEASE
 from models.names import KYMA_NAMESPACE
 from operand.rendering import ChartRenderer
@@ -50,7 +50,8 @@ def table(rights: Iterable[Right]) -> set[Granted]:
 async def needed_with(rbac: bool) -> list[Right]:
     """With all that the operand's chart can render, certificates that a user gives included."""
     given = {"manager": {"customCACerts": [CA]}}
-    return needed(await ChartRenderer(OPERAND_CHART, rbac=rbac, given=given).render(values()))
+    objects = await ChartRenderer(OPERAND_CHART, rbac=rbac, given=given).render(values())
+    return [*needed(objects), *needed_for_installation(f"{KYMA_NAMESPACE}/{RELEASE}-worker/template")]
 
 
 async def test_the_chart_grants_the_worker_what_the_table_says_and_no_more() -> None:

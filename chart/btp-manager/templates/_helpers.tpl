@@ -87,8 +87,6 @@ app.kubernetes.io/component: {{ .process }}
 {{- end }}
 - name: BTP_OPERAND_RBAC
   value: "false"
-- name: BTP_INSTALLATION # the same as long as neither version nor settings change
-  value: {{ printf "%s/%s-worker/%s" .Release.Namespace (include "manager.fullname" .) (include "manager.version" .) }}
 {{- if .Values.operand }}
 - name: BTP_OPERAND_VALUES
   value: /etc/btp-manager/operand-values.yaml
@@ -156,28 +154,33 @@ affinity:
 {{- end }}
 {{- end }}
 
-{{/* What every container of this chart has: takes the root context. */}}
+{{/* What every container of this chart has: takes the root context, and the process's name. */}}
 {{- define "manager.container" -}}
-image: {{ include "manager.image" . }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- $ := .root }}
+image: {{ include "manager.image" $ }}
+imagePullPolicy: {{ $.Values.image.pullPolicy }}
 env:
-  {{- include "manager.environment" . | nindent 2 }}
+  {{- include "manager.environment" $ | nindent 2 }}
+  {{- if eq .process "worker" }}
+  - name: BTP_INSTALLATION # the same as long as neither version nor settings change
+    value: {{ printf "%s/%s-worker/%s" $.Release.Namespace (include "manager.fullname" $) (include "manager.version" $) }}
+  {{- end }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
   capabilities: {drop: [ALL]}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
-  {{- if and .Values.temporal.tls.enabled .Values.temporal.tls.secret }}
+  {{- if and $.Values.temporal.tls.enabled $.Values.temporal.tls.secret }}
   - {name: temporal-tls, mountPath: /etc/temporal-tls, readOnly: true}
   {{- end }}
-  {{- if .Values.temporal.apiKeySecret }}
+  {{- if $.Values.temporal.apiKeySecret }}
   - {name: temporal-api-key, mountPath: /etc/temporal-api-key, readOnly: true}
   {{- end }}
-  {{- if .Values.operand }}
+  {{- if $.Values.operand }}
   - {name: operand-values, mountPath: /etc/btp-manager, readOnly: true}
   {{- end }}
-  {{- with .Values.extraVolumeMounts }}
+  {{- with $.Values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end }}
