@@ -6,9 +6,8 @@ BTP reported by name. Our own finalizer goes last. A CR that no longer asks for 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
@@ -17,9 +16,6 @@ with workflow.unsafe.imports_passed_through():
     from activities.confirmation import ConfirmationActivities
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
-    from activities.soft_delete import SoftDeleteActivities
-    from activities.status import StatusActivities
-    from activities.teardown import TeardownActivities
     from models.conditions import Reason
     from models.deletion_record import (
         LONGEST_BECAUSE,
@@ -37,14 +33,12 @@ with workflow.unsafe.imports_passed_through():
         ReleaseKind,
         Remaining,
         Removed,
-        SoftDeleteResult,
-        TeardownInput,
     )
     from models.limits import DeletionPolicy, OperandTeardown
-    from models.names import ABANDONED_CONFIGMAP, DELETION_REQUESTED, DEPROVISION_WORKFLOW, KYMA_NAMESPACE, LOOK_AGAIN
+    from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
-    from models.status import EventInput, Finding, ProgressReport
-    from models.text import code, plain
+    from models.status import Finding, ProgressReport
+    from models.text import plain
     from workflows.aside import stand_aside
     from workflows.calls import (
         DEAD_AFTER,
@@ -52,25 +46,19 @@ with workflow.unsafe.imports_passed_through():
         count,
         history_is_long,
         last_words,
-        long,
         needs_input,
         quick,
-        set_status,
         stop,
     )
-    from workflows.failures import explain, is_lost_mandate, nobody_tried, removed_until, said
+    from workflows.deletion_account import DeletionAccount
+    from workflows.failures import explain, is_lost_mandate, removed_until, said
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
-    from workflows.reclaim import start_reclaim
+    from workflows.removal import Removal
 
-T = TypeVar("T")
-Step = Callable[[Any, TeardownInput], Coroutine[Any, Any, T]]
-ABANDONED: Final = f"{KYMA_NAMESPACE}/{ABANDONED_CONFIGMAP}"
 NOT_CLEANED: Final = (
     "{left}; nothing is deleted until they are gone, or until the label "
     'force-delete: "true" on this BtpOperator asks for their deletion'
 )
-SLOW: Final = timedelta(seconds=3)
-"""After which a step that usually takes less is reported on the CR."""
 STOPPED: Final = (
     "a person stopped this deletion in Temporal; the next change, or the resync, goes on under the same deadline"
 )
@@ -91,15 +79,10 @@ class DeprovisionWorkflow:
         self._changed = False
         self._removed = input.so_far.removed
         self._found = input.so_far.found
-        self._record: DeletionRecord | None = None
-        self._abandoned = SoftDeleteResult()
         self._mode = DeletionMode.NONE
-        self._passed_over: list[str] = []
-        self._operand_gone = False
-        self._hard_delete_is_over = False
-        self._hard = HardDelete(input, self._remaining, self._say_hard_deleting)
-        self._progress = ProgressReport()
-        self._writing = asyncio.Lock()
+        self._account = DeletionAccount(input.mandate)
+        self._removal = Removal(input.mandate, self._account)
+        self._hard = HardDelete(input, self._remaining, self._account.say_hard_deleting)
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -114,19 +97,19 @@ class DeprovisionWorkflow:
     @workflow.query
     def progress(self) -> ProgressReport:
         """Where the deletion stands."""
-        return self._progress
+        return self._account.progress
 
     @workflow.update
     def retry_now(self) -> str:
         """Ask again for everything that is left, at once. The budget stays what it is. Returns what is left."""
         self._hard.try_again()
-        return self._progress.message
+        return self._account.progress.message
 
     @workflow.update
     def skip_to_soft_delete(self, requested_by: str) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
         self._hard.skip(plain(requested_by))
-        return self._progress.message
+        return self._account.progress.message
 
     @workflow.update
     async def extend(self, request: ExtendRequest) -> str:
@@ -145,12 +128,12 @@ class DeprovisionWorkflow:
 
     async def _take(self, request: Request, reason: str) -> str:
         """It holds at once; the caller hears of it when the CR says it too, so that no later run forgets it."""
-        assert self._record is not None
-        done = self._record.take(request, workflow.now())
+        assert self._account.record is not None
+        done = self._account.record.take(request, workflow.now())
         self._hard.try_again()  # under the deadline of now
         try:
-            await self._hard.report(self._record)
-            await self._record_event(reason, done)
+            await self._hard.report(self._account.record)
+            await self._account.record_event(reason, done)
         except FailureError as error:
             if is_cancelled_exception(error):
                 raise
@@ -170,9 +153,9 @@ class DeprovisionWorkflow:
         self._can_take(request)
 
     def _can_take(self, request: Request) -> None:
-        if self._record is None or not self._hard.is_running:
+        if self._account.record is None or not self._hard.is_running:
             raise ValueError("there is no budget to change: hard delete is not running")
-        self._record.model_copy(deep=True).take(request, workflow.now())
+        self._account.record.model_copy(deep=True).take(request, workflow.now())
 
     @retry_now.validator
     def _can_retry(self) -> None:
@@ -201,7 +184,7 @@ class DeprovisionWorkflow:
                 self._removed += removed_until(error)
                 return await self._end_without_mandate(said(error))
             finding = explain(error) or Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=said(error))
-            await self._say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
+            await self._account.say(Reason.RESOURCE_REMOVAL_FAILED, finding.message)
             count("removal_failed", (workflow.now() - self._began).total_seconds())
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
@@ -210,7 +193,7 @@ class DeprovisionWorkflow:
         if self._needs_confirmation(asked):
             asked = await self._wait_until_confirmed(asked)
         if asked.kind is ReleaseKind.DEPROVISION:
-            self._record = asked.record
+            self._account.record = asked.record
             if asked.bounds:
                 self._limits, teardown = asked.bounds.bounded(self._limits), asked.bounds.teardown(teardown)
                 self._hard.keep_to(self._limits)
@@ -226,7 +209,7 @@ class DeprovisionWorkflow:
             if not asked.aside:
                 return asked
             self._changed = False
-            await self._say(Reason.OTHER_MANAGER_RUNS, asked.aside)
+            await self._account.say(Reason.OTHER_MANAGER_RUNS, asked.aside)
             await stand_aside(self._mandate, news=lambda: self._changed)
             if history_is_long():
                 self._go_on_as_new()
@@ -244,7 +227,7 @@ class DeprovisionWorkflow:
             left = await self._remaining()
             if left.none:
                 break
-            await self._say(Reason.NOT_CLEANED, NOT_CLEANED.format(left=left))
+            await self._account.say(Reason.NOT_CLEANED, NOT_CLEANED.format(left=left))
             if left.operand_lost:
                 await self._hard.restore_operand()
             await self._another_count(left)
@@ -289,19 +272,19 @@ class DeprovisionWorkflow:
         seconds = (workflow.now() - self._began).total_seconds()
         deprovisioned = outcome is ReleaseKind.DEPROVISION
         count(f"{outcome.value}_{self._mode.value}" if deprovisioned else outcome.value.replace(" ", "_"), seconds)
-        removed = self._removed + self._abandoned.removed
+        removed = self._removed + self._removal.removed + self._removal.abandoned.removed
         return DeprovisionResult(
             outcome=outcome,
             mode=self._mode,
-            hard_delete_ended=self._because,
+            hard_delete_ended=self._account.because,
             skipped_by=self._hard.skipped_by,
-            asked=self._record.asked(workflow.now()) if self._record else [],
+            asked=self._account.record.asked(workflow.now()) if self._account.record else [],
             lost_because=lost_because,
-            passed_over=self._passed_over,
+            passed_over=self._removal.passed_over,
             # What was found is gone now, also where the worker that saw it go died before it could say so.
             removed=removed.at_least(self._found) if deprovisioned else removed,
-            abandoned_total=self._abandoned.abandoned_total,
-            abandoned=self._abandoned.abandoned,
+            abandoned_total=self._removal.abandoned.abandoned_total,
+            abandoned=self._removal.abandoned.abandoned,
             began=self._began,
             seconds=round(seconds, 3),
         )
@@ -309,55 +292,52 @@ class DeprovisionWorkflow:
     async def _remove_all(self, teardown: OperandTeardown) -> None:
         left = await self._remaining()
         self._found = self._found.at_least(Removed(bindings=left.bindings, instances=left.instances))
-        soft = self._record is not None and self._record.soft_delete_began is not None
-        if not soft and not left.none and self._record is None:
+        soft = self._account.soft_delete_began
+        if not soft and not left.none and self._account.record is None:
             ends = workflow.now() + self._limits.hard_delete_timeout
-            self._record = DeletionRecord(began=self._began, hard_delete_ends=ends)
+            self._account.record = DeletionRecord(began=self._began, hard_delete_ends=ends)
         if not soft:
-            await self._say(Reason.HARD_DELETING, str(left))
+            await self._account.say(Reason.HARD_DELETING, str(left))
         if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
-            await self._remove_operand()
+            await self._removal.remove_operand(self._limits)
         self._mode = DeletionMode.HARD
         if soft or (not left.none and not await self._hard_delete(str(left))):
             self._mode = DeletionMode.SOFT
             await self._begin_soft_delete()
         # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
         # or left by a hard delete that gave up, are let go. Usually there are none.
-        if not self._operand_gone:
-            await self._remove_operand()
-        await self._soft_delete()
-        await self._remove_resources()
-        if self._abandoned.abandoned_total:
+        await self._removal.remove_operand(self._limits)
+        await self._removal.let_go(self._limits)
+        await self._removal.remove_resources(self._limits)
+        if self._removal.abandoned.abandoned_total:
             self._mode = DeletionMode.SOFT
 
     async def _hard_delete(self, left: str) -> bool:
         """True when the operand is done with every service object; False when it gave up."""
-        assert self._record is not None
-        end = await self._hard.run(self._record, left, operand_stays=not self._operand_gone)
-        self._hard_delete_is_over = end is not HardDeleteEnd.GOES_ON
+        assert self._account.record is not None
+        end = await self._hard.run(self._account.record, left, operand_stays=not self._removal.operand_gone)
+        self._account.budget_is_over = end is not HardDeleteEnd.GOES_ON
         self._removed += self._hard.removed
         if end is HardDeleteEnd.GOES_ON:
             self._go_on_as_new()
         if self._hard.kept:
-            await self._say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._hard.kept)}")
+            await self._account.say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._hard.kept)}")
         return end is HardDeleteEnd.OPERAND_IS_DONE
 
     async def _begin_soft_delete(self) -> None:
         """From here on every run of this deletion lets go: the CR says so before anything is let go."""
-        assert self._record is not None
+        assert self._account.record is not None
         now = workflow.now()
-        if self._record.soft_delete_began is None:
-            because = [plain(self._hard.gave_up, 2_000), *self._record.asked(now)]
-            self._record.soft_delete_began, self._record.because = now, plain("; ".join(because), LONGEST_BECAUSE)
-        await self._say(Reason.SOFT_DELETING, f"hard delete ended: {self._because}")
-
-    @property
-    def _because(self) -> str:
-        """Why service objects are let go, whichever run of this deletion began with it."""
-        return self._record.because if self._record else ""
+        if self._account.record.soft_delete_began is None:
+            because = [plain(self._hard.gave_up, 2_000), *self._account.record.asked(now)]
+            self._account.record.soft_delete_began, self._account.record.because = (
+                now,
+                plain("; ".join(because), LONGEST_BECAUSE),
+            )
+        await self._account.say(Reason.SOFT_DELETING, f"hard delete ended: {self._account.because}")
 
     def _go_on_as_new(self) -> NoReturn:
-        so_far = SoFar(began=self._began, removed=self._removed, found=self._found)
+        so_far = SoFar(began=self._began, removed=self._removed + self._removal.removed, found=self._found)
         workflow.continue_as_new(self._input.model_copy(update={"so_far": so_far}))
 
     async def _remaining(self) -> Remaining:
@@ -368,87 +348,3 @@ class DeprovisionWorkflow:
             if is_cancelled_exception(error):
                 raise
             return Remaining(unknown=said(error))
-
-    async def _remove_operand(self) -> None:
-        text = "removing the operand's webhooks and Deployment, and waiting until its pods have stopped"
-        limit = self._limits.delete_request_timeout
-        gone = await self._step(TeardownActivities.remove_operand, limit, timedelta(minutes=1), text)
-        self._removed += gone
-        self._passed_over += gone.passed_over
-        self._operand_gone = True
-
-    async def _soft_delete(self) -> None:
-        limit = self._limits.delete_request_timeout * 4
-        text = "letting go what is left of the service objects"
-        self._abandoned = await self._step(SoftDeleteActivities.soft_delete_service_objects, limit, limit, text)
-        if total := self._abandoned.abandoned_total:
-            first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self._abandoned.abandoned[:3])
-            message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
-            await self._record_event("ServiceObjectsAbandoned", message, warning=True)
-            await start_reclaim(self._mandate, self._limits.reclaim_for)
-        if self._abandoned.kept:
-            await self._say(Reason.SOFT_DELETING, f"cannot be let go: {'; '.join(self._abandoned.kept)}")
-
-    async def _remove_resources(self) -> None:
-        text = "removing everything that the chart installed"
-        limit = self._limits.delete_request_timeout
-        gone = await self._step(TeardownActivities.remove_resources, limit, timedelta(minutes=1), text)
-        self._removed += gone
-        self._passed_over += gone.passed_over
-        if self._passed_over:
-            await self._record_event("LeftAlone", "; ".join(self._passed_over), warning=True)
-
-    async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
-        """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
-        while True:
-            deadline = workflow.now() + limit
-            running: workflow.ActivityHandle[T] = workflow.start_activity_method(
-                method,
-                TeardownInput(mandate=self._mandate, because=self._because),
-                **long(limit, attempt, text),
-            )
-            try:
-                await self._report_if_slow(running, text)
-                return await running
-            except asyncio.CancelledError:
-                await stop(running)
-                raise
-            except FailureError as error:
-                if not nobody_tried(error, deadline, limit):
-                    raise
-            await self._say_more(f"{text}: nobody could work on it; it begins again")  # waits until somebody can
-
-    async def _report_if_slow(self, running: workflow.ActivityHandle[Any], text: str) -> None:
-        try:
-            await workflow.wait_condition(running.done, timeout=SLOW)
-        except TimeoutError:
-            await self._say_more(text)
-            await workflow.wait_condition(running.done)
-
-    async def _say_more(self, text: str) -> None:
-        """Report a step under the reason that holds already."""
-        soft = self._record is not None and self._record.soft_delete_began is not None
-        await self._say(Reason.SOFT_DELETING if soft else Reason.HARD_DELETING, text)
-
-    async def _record_event(self, reason: str, message: str, warning: bool = False) -> None:
-        event = EventInput(mandate=self._mandate, reason=reason, message=message, warning=warning)
-        await quick(StatusActivities.record_event, event)
-
-    async def _say_hard_deleting(self, message: str) -> None:
-        await self._say(Reason.HARD_DELETING, message)
-
-    async def _say(self, reason: Reason, message: str) -> None:
-        """The CR is written by one hand at a time: what came first must not come to stand there last."""
-        async with self._writing:
-            await self._write(reason, message)
-
-    async def _write(self, reason: Reason, message: str) -> None:
-        ends, hold = None, None
-        if self._record and reason is Reason.HARD_DELETING and not self._hard_delete_is_over:
-            ends, hold = self._record.ends, self._record.held(workflow.now())
-        until = hold.ends if hold else None
-        self._progress = ProgressReport(reason=reason, message=message, budget_ends=ends, held_until=until)
-        follows = f"\n\nSoft delete follows at the latest at {ends:%Y-%m-%d %H:%M:%S} UTC." if ends else ""
-        ref = self._mandate.ref
-        workflow.set_current_details(f"Removing BtpOperator `{ref}`\n\n**{reason.value}**: {code(message)}{follows}")
-        await set_status(self._mandate, Finding(reason=reason, message=message), self._record)
