@@ -126,6 +126,7 @@ class Transport:
         """The decoded answer; what passes by itself in a moment is tried again right here.
 
         Raises:
+            Away: the server has fallen silent. Whoever else is given the work may hear it.
             KubeError: see kube.errors.
         """
         answer, _ = await self.measured(request)
@@ -134,12 +135,15 @@ class Transport:
     async def measured(self, request: Request) -> tuple[Object, int]:
         """The same, with the number of bytes that it took."""
         for pause in PAUSES if request.verb in TRIED_AGAIN else ():
+            began = time.monotonic()
             try:
                 return await self._answer(request)
             except (Unavailable, Conflict) as error:
                 if not isinstance(error, TRIED_AGAIN[request.verb]) or (error.retry_after or 0) > LONGEST_WAIT:
                     raise
                 await asyncio.sleep(max(error.retry_after or 0, jittered(pause)))
+                if time.monotonic() - began > REACH_SECONDS:
+                    await self.reach()  # a server that is silent is not asked at the same length again
         return await self._answer(request)
 
     async def reach(self) -> None:

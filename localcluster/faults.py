@@ -178,7 +178,7 @@ class FaultProxy(ThreadedServer):
         self, request: web.BaseRequest, upstream: aiohttp.ClientResponse, faults: list[Fault]
     ) -> web.StreamResponse:
         answer = await upstream.read()
-        if request.method in WRITES:
+        if request.method in WRITES and "dryRun" not in request.query:
             self.writes.append(f"{request.method} {request.path}")
             self.on_write(len(self.writes))
         if any(fault.lose_answer for fault in faults):
