@@ -105,10 +105,10 @@ def tell(environment: Environment, sap: ServiceManager) -> None:
     person.create_operator("another")
     story.expect("another", "Error", "OlderCRExists", "kyma-system/btpoperator")
 
-    story.heading("Somebody deletes the operand's ClusterRole")
-    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
-    person.delete(role)
-    story.eventually(lambda: person.get(role), "the ClusterRole is back")
+    story.heading("Somebody deletes the Service of the operand's webhooks")
+    service = "/api/v1/namespaces/kyma-system/services/sap-btp-operator-webhook-service"
+    person.delete(service)
+    story.eventually(lambda: person.get(service), "the Service is back")
     story.expect("btpoperator", "Ready", "ReconcileSucceeded")
 
     story.heading("A team uses it: 4 ServiceInstances with a ServiceBinding each, in two namespaces")

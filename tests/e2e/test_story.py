@@ -24,7 +24,7 @@ CANARIES = {
 }
 GRACE = 20.0
 """Seconds between SIGTERM and SIGKILL: terminationGracePeriodSeconds of chart/btp-manager."""
-ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
+SERVICE = "/api/v1/namespaces/kyma-system/services/sap-btp-operator-webhook-service"
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +63,8 @@ def test_from_nothing_to_ready_and_back_to_nothing(person: Person, environment: 
     person.create_operator("second")
     becomes(person, "second", "Error", "OlderCRExists", "kyma-system/first")
 
-    person.delete(ROLE)
-    wait_until(lambda: person.get(ROLE), "the ClusterRole to be back")
+    person.delete(SERVICE)
+    wait_until(lambda: person.get(SERVICE), "the Service to be back")
     person.delete("/apis/scheduling.k8s.io/v1/priorityclasses/kyma-system")
     becomes(person, "first", "Ready", "ReconcileSucceeded")
 
