@@ -1,4 +1,4 @@
-"""Puts the operand's chart into the cluster: only what differs, in an order that stands up by itself."""
+"""Puts the operand's chart into the cluster: only what differs, in the order of their dependencies."""
 
 import asyncio
 import contextlib

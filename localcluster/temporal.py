@@ -1,4 +1,4 @@
-"""Temporal servers: the dev server from a wheel, and the one that productions run, on PostgreSQL."""
+"""Temporal servers: the dev server from a wheel, and the one that runs in production, on PostgreSQL."""
 
 import json
 import os

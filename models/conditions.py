@@ -118,13 +118,13 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.ERROR,
         ready=False,
         when="The operand's chart could not be rendered, or does not use the values that the manager gives it.",
-        advice="Mend the chart at BTP_CHART_PATH as Helm's message says, and restart the worker.",
+        advice="Fix the chart at BTP_CHART_PATH, or the operand's values, as the message says, and restart the worker.",
     ),
     Reason.CHART_INSTALL_FAILED: Meaning(
         state=State.ERROR,
         ready=False,
         when="The API server refused an object of the chart.",
-        advice="Mend what the message names: the object, and the API server's reason.",
+        advice="Fix what the message names: the object, and the API server's reason.",
     ),
     Reason.PROVISIONING_FAILED: Meaning(
         state=State.ERROR,
@@ -155,7 +155,7 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.ERROR,
         ready=False,
         when="An object could not be removed, for good.",
-        advice="Mend what the message names; the next event or resync goes on from where the cluster stands.",
+        advice="Fix what the message names; the next event or resync goes on from where the cluster stands.",
     ),
 }
 
