@@ -31,7 +31,8 @@ def register(app: typer.Typer, console: Console) -> None:
         blocks += [
             f"{each} still deletes in SAP BTP what was abandoned: wait until it ends, or cancel it" for each in reclaims
         ]
-        show.write(console, map(show.sentence, blocks))
+        if blocks:
+            show.write(console, map(show.sentence, blocks))
         if operators:
             console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
         if blocks:

@@ -125,9 +125,9 @@ class HardDelete:
     async def _last_attempt(self, record: DeletionRecord) -> HardDeleteEnd:
         """Its clock starts when a worker and the API server answer: writing to the CR waits for both."""
         reason = "nothing could be done before the deadline, because no worker or no API server was there"
-        limit = self._limits.last_attempt
+        limit, ends = self._limits.last_attempt, record.ends
         await self._say(f"{self._left}; {reason}; one last attempt of {show_duration(limit)} begins")
-        if record.hard_delete_ends > workflow.now():
+        if record.ends > ends:
             return await self._within_budget(record)  # meanwhile a person gave more time
         record.last_attempt_ends = workflow.now() + limit
         await self._say(f"{self._left}; {reason}; the last attempt ends in {show_duration(limit)} at the latest")

@@ -70,7 +70,7 @@ async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_befor
     assert world.diary[-5:] == [
         "remove operand",
         "soft delete",
-        "warn ServiceObjectsAbandoned",
+        "event ServiceObjectsAbandoned",
         "remove resources",
         "remove finalizer",
     ]
