@@ -85,7 +85,7 @@ TEMPORAL: Final = Module(
         "temporal-sql-tool": "go.temporal.io/server/cmd/tools/sql",
     },
 )
-"""Temporal's server as it runs in production; it keeps its data in PostgreSQL. All else runs on the dev server's wheel."""
+"""Temporal's server as it runs in production, with its data in PostgreSQL. All else uses the dev server's wheel."""
 PROMETHEUS: Final = Module(
     "prometheus",
     {"promtool": "github.com/prometheus/prometheus/cmd/promtool"},

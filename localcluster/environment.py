@@ -79,8 +79,8 @@ class Environment(Started):
     `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
     running; without it, a dev server is started. With `faults`, both reach the API server through
     `proxy`, which can misbehave in every known way; with `lines` too, each has a way of its own to `proxy` and to
-    Temporal. Both have the rights that chart/btp-manager gives them: it is installed by Helm, without pods, and they run
-    with tokens of its ServiceAccounts. With `audit`, the API server writes down what they ask for.
+    Temporal. Both have the rights that chart/btp-manager gives them: Helm installs it without pods, and they run with
+    tokens of its ServiceAccounts. With `audit`, the API server writes down what they ask for.
     """
 
     def __init__(

@@ -15,10 +15,9 @@ from localcluster.environment import Environment
 from localcluster.faults import Fault
 from localcluster.servicemanager import ServiceManager
 from models.conditions import Reason
-from models.deprovision import ReleaseKind
+from models.deprovision import DeprovisionResult, ReleaseKind
 from tests.chaos.stories import Story, end_state, tidy
 from tests.e2e.deletion import Scene
-from workflows.deprovision import DeprovisionWorkflow
 
 PATIENCE = 150.0
 """Seconds after which a story counts as stuck."""
@@ -175,8 +174,8 @@ class Stage:
             "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
         ):
             if run.start_time.timestamp() >= since:
-                handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, run.id, run_id=run.run_id)
-                result = await handle.result()
+                handle = client.get_workflow_handle(run.id, run_id=run.run_id, result_type=DeprovisionResult)
+                result: DeprovisionResult = await handle.result()
                 removed = result.removed
                 if result.outcome is not ReleaseKind.DEPROVISION:
                     continue

@@ -15,9 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from temporalio.client import Client
 
-from dispatch.names import default_task_queue
 from localcluster.environment import RELEASE, Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
@@ -250,9 +248,11 @@ def test_the_trigger_may_read_no_private_key(scene: Scene) -> None:
 
 
 RESYNC = "btp_resync_last_success_timestamp_seconds"
+TASKS = "temporal_workflow_task_execution_failed"
+"""Exported once a workflow task has failed, which none of ours is made to do here: tests/runtime/test_telemetry.py."""
 VALUES = {
     # What each metric of an alert shows in this story: one CR is Ready, one spare, a soft delete left a report, an
-    # object was looked for that is not there, an unknown workflow was started, and Temporal was away for a while.
+    # object was looked for that is not there, and Temporal was away for a while.
     "btp_operator_state": r'{name="watched",namespace="kyma-system",reason="ReconcileSucceeded",state="Ready"} 1.0',
     "btp_abandoned_objects": r" [1-9]",
     "btp_watch_last_event_age_seconds": r'{kind="Secret"} \d',
@@ -261,7 +261,7 @@ VALUES = {
     "temporal_num_pollers": r'{[^}]*poller_type="workflow_task"[^}]*} [1-9]',
     "btp_token_url_trusted": " NaN",  # nobody was asked: the stand-in for SAP BTP speaks http
     "temporal_long_request_latency_count": r'{[^}]*operation="PollWorkflowTaskQueue"[^}]*} [1-9]',
-    "temporal_workflow_task_execution_failed": r'{[^}]*workflow_type="NoSuchWorkflow"[^}]*} [1-9]',
+    "btp_task_queue_pollers": " [1-9]",
     "temporal_long_request_failure": r'{[^}]*operation="PollWorkflowTaskQueue",[^}]*} [1-9]',
 }
 
@@ -275,27 +275,22 @@ def exported(scene: Scene) -> str:
     return "".join(pages)
 
 
-async def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(scene: Scene) -> None:
+def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(scene: Scene) -> None:
     scene.until(lambda: scene.state("watched") == "Ready", "the CR to be Ready")
     scene.person.create_operator("spare")
     scene.until(lambda: scene.state("spare") == "Error", "the second CR to be spare")
-    client = await Client.connect(scene.environment.temporal.address)
-    cluster = (scene.person.get("/api/v1/namespaces/kube-system") or {})["metadata"]["uid"]
-    unknown = await client.start_workflow("NoSuchWorkflow", id="unknown", task_queue=default_task_queue(cluster))
-    try:
-        assert set(VALUES) | {RESYNC} == {name for expression in ALERT_EXPRESSIONS for name in metrics(expression)}
+    in_alerts = {name for expression in ALERT_EXPRESSIONS for name in metrics(expression)}
+    assert set(VALUES) | {RESYNC, TASKS} == in_alerts
 
-        def missing(names: Iterable[str]) -> list[str]:
-            page = exported(scene)
-            return [name for name in names if not re.search(rf"^{name}{VALUES[name]}", page, re.MULTILINE)]
+    def missing(names: Iterable[str]) -> list[str]:
+        page = exported(scene)
+        return [name for name in names if not re.search(rf"^{name}{VALUES[name]}", page, re.MULTILINE)]
 
-        while_away = "temporal_long_request_failure"
-        with contextlib.suppress(RuntimeError):  # what is missing is said below
-            scene.until(lambda: not missing(set(VALUES) - {while_away}), "every metric", 30)
-        assert missing(set(VALUES) - {while_away}) == []
-        assert 'reason="OlderCRExists",state="Error"} 1.0' in exported(scene)
-    finally:
-        await unknown.terminate()
+    while_away = "temporal_long_request_failure"
+    with contextlib.suppress(RuntimeError):  # what is missing is said below
+        scene.until(lambda: not missing(set(VALUES) - {while_away}), "every metric", 90)
+    assert missing(set(VALUES) - {while_away}) == []
+    assert 'reason="OlderCRExists",state="Error"} 1.0' in exported(scene)
     scene.environment.temporal.stop()
     try:
         scene.until(lambda: not missing([while_away]), "polls to fail")
@@ -305,7 +300,7 @@ async def test_every_metric_of_an_alert_has_the_value_that_the_alert_is_about(sc
 
 def test_every_metric_of_the_dashboard_is_exported(scene: Scene) -> None:
     page = exported(scene)
-    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)} - {RESYNC}
+    wanted = {name for expression in EXPRESSIONS for name in metrics(expression)} - {RESYNC, TASKS}
     assert sorted(name for name in wanted if not re.search(rf"^{name}[ {{]", page, re.MULTILINE)) == []
     assert "btp_reconcile_total{" in page and 'outcome="deprovision_soft"' in page
     assert "temporal_workflow_completed" in page
