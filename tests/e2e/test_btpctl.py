@@ -241,6 +241,7 @@ def test_a_watch_outlives_an_api_server_that_is_away(scene: Scene) -> None:
         watching.terminate()
 
 
+@pytest.mark.long
 def test_without_a_worker_every_command_says_so_in_time(scene: Scene) -> None:
     scene.ready()
     scene.make({"team-a": 1})

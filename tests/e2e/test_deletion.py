@@ -307,6 +307,7 @@ async def test_a_spare_cr_goes_at_once_and_takes_nothing_with_it(scene: Scene) -
     scene.delete()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("teardown", "alive", "mode"),
     [
