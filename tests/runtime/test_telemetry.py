@@ -34,7 +34,7 @@ async def test_a_workflow_task_that_fails_is_counted_by_the_name_that_an_alert_g
         return bool(re.search(rf'^{FAILED}{{[^}}]*workflow_type="DefectiveWorkflow"[^}}]*}} [1-9]', page, re.MULTILINE))
 
     async with Worker(client, task_queue=queue, workflows=[DefectiveWorkflow], workflow_runner=runner):
-        handle = await client.start_workflow(DefectiveWorkflow.run, id=queue, task_queue=queue)
+        handle = await client.start_workflow("DefectiveWorkflow", id=queue, task_queue=queue)
         await eventually(is_counted)
         await handle.terminate()
     assert any(FAILED in expression for expression in ALERT_EXPRESSIONS)
