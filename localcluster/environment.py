@@ -79,8 +79,8 @@ class Environment(Started):
     `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
     running; without it, a dev server is started. With `faults`, both reach the API server through
     `proxy`, which can misbehave in every known way; with `lines` too, each has a way of its own to `proxy` and to
-    Temporal. Both have the rights that chart/btp-manager gives them: Helm installs it without pods, and they run with
-    tokens of its ServiceAccounts. With `audit`, the API server writes down what they ask for.
+    Temporal. With `deployed`, chart/btp-manager is installed by Helm, and both run with tokens of its ServiceAccounts,
+    and the settings that go with them, instead of as administrators.
     """
 
     def __init__(
@@ -91,11 +91,12 @@ class Environment(Started):
         triggers: int = 1,
         faults: bool = False,
         lines: bool = False,
-        audit: bool = False,
+        deployed: bool = False,
         temporal: TemporalServer | None = None,
     ) -> None:
         self._stack = ExitStack()
-        self.cluster = ControlPlane(pod_delay, audit=audit)
+        self.cluster = ControlPlane(pod_delay, audit=deployed)
+        self._deployed = deployed
         self.proxy = FaultProxy(self.cluster)
         self._faults = faults
         self._lines = lines
@@ -112,7 +113,8 @@ class Environment(Started):
             self.temporal.start()
         if self._faults:
             self._stack.enter_context(self.proxy)
-        helm(self.cluster, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
+        if self._deployed:
+            helm(self.cluster, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
         for manager in self.workers + self.triggers:
             if self._lines:
                 self._lay_lines(manager)
@@ -136,6 +138,8 @@ class Environment(Started):
         via = self.proxy.url if self._faults else ""
         if self._lines:
             via = f"https://127.0.0.1:{manager.to_api_server.port}"
+        if not self._deployed:
+            return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
         account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
         return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false", "BTP_INSTALLATION": self.installation()}
 

@@ -317,7 +317,7 @@ def _sockets(pid: int) -> int:
 def soaking(seed: int) -> Iterator[Soak]:
     """Two workers and two triggers with the chart's rights; each with lines and files of its own."""
     with ServiceManager() as sap:
-        environment = Environment(workers=2, triggers=2, faults=True, lines=True)
+        environment = Environment(workers=2, triggers=2, faults=True, lines=True, deployed=True)
         rotations = Rotations(environment)
         with environment:
             yield Soak(Stage(environment, sap), rotations, random.Random(seed))

@@ -29,7 +29,7 @@ SETTINGS = {"BTP_HARD_DELETE_TIMEOUT": "10m"}
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with ServiceManager() as sap, Environment(SETTINGS) as environment:
+    with ServiceManager() as sap, Environment(SETTINGS, deployed=True) as environment:
         yield Scene(environment, sap)
 
 

@@ -34,7 +34,7 @@ MANY = 10_000
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
     settings = {"BTP_HARD_DELETE_TIMEOUT": "20s", "BTP_DELETE_REQUEST_TIMEOUT": "20s"}
-    with ServiceManager() as sap, Environment(settings) as environment:
+    with ServiceManager() as sap, Environment(settings, deployed=True) as environment:
         scene = Scene(environment, sap)
         scene.person.ensure_namespace("victim")
         for name in ("crown", "v"):

@@ -42,7 +42,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     certificate = new_serving(["example.com"], datetime.now(UTC))[1].decode()
     values.write_text(yaml.safe_dump({"manager": {"customCACerts": [certificate]}}))
     settings = {"BTP_HARD_DELETE_TIMEOUT": "8s", "BTP_READY_TIMEOUT": "60s", "BTP_OPERAND_VALUES": str(values)}
-    with ServiceManager() as sap, Environment(settings, audit=True) as environment:
+    with ServiceManager() as sap, Environment(settings, deployed=True) as environment:
         scene = Scene(environment, sap)
         tell(scene)
         yield scene

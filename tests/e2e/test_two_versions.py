@@ -18,14 +18,13 @@ LOOKS = 6
 """So many that both workers would have had one, where both took them."""
 
 
-@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_during_an_upgrade_the_newer_chart_holds_and_after_a_rollback_the_older_one(tmp_path: Path) -> None:
     newer = tmp_path / "newer"
     shutil.copytree(OPERAND_CHART, newer)
     template = newer / "templates" / "configmap.yaml"
     template.write_text(f"{template.read_text().rstrip()}\n  CHART: newer\n")
-    with Environment(workers=2) as environment:
+    with Environment(workers=2, deployed=True) as environment:
         person, second = Person(environment.cluster), environment.workers[1]
         person.put_secret(CREDENTIALS)
         person.create_operator("btpoperator")
