@@ -270,6 +270,7 @@ def test_without_a_worker_every_command_says_so_in_time(scene: Scene) -> None:
         assert len(silent.err.strip().splitlines()) <= 2, silent.err
 
 
+@pytest.mark.long
 def test_glass_is_broken_without_worker_and_temporal(scene: Scene) -> None:
     """Goes on with the deletion above, whose worker is dead."""
     away = ("--temporal-address", f"127.0.0.1:{free_port()}", *administrator(scene))

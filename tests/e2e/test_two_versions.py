@@ -18,6 +18,7 @@ LOOKS = 6
 """So many that both workers would have had one, where both took them."""
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_during_an_upgrade_the_newer_chart_holds_and_after_a_rollback_the_older_one(tmp_path: Path) -> None:
     newer = tmp_path / "newer"

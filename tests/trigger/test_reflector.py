@@ -240,7 +240,7 @@ async def test_a_busy_server_is_given_the_time_it_asks_for(follow: Follow, proxy
         await following.until(lambda: fault.hits)
         refused = time.monotonic()
         await following.until(lambda: following.reflector.synced)
-    assert time.monotonic() - refused >= 2
+    assert time.monotonic() - refused > 1.9  # two seconds, of which the first moments passed before this clock began
 
 
 async def test_lists_are_read_in_pages_and_begun_anew_when_a_page_has_expired(
