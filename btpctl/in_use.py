@@ -34,7 +34,8 @@ def register(app: typer.Typer, console: Console) -> None:
         if blocks:
             show.write(console, map(show.sentence, blocks))
         if operators:
-            console.print("Without the manager nobody takes its finalizer off, and nobody deletes what it brought.")
+            without = "Without the manager nobody takes its finalizer off, and nobody deletes what it brought."
+            show.write(console, [show.sentence(without)])
         if blocks:
             raise typer.Exit(1)
         console.print("no BtpOperator exists, and no reclaim is open")

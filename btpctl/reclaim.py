@@ -19,7 +19,7 @@ from btpctl.workers import unanswered
 from models.durations import show_duration
 from models.names import LOOK_AGAIN, RECLAIM_WORKFLOW
 from models.reclaim import Outcome, ReclaimInput, ReclaimResult
-from models.text import plain
+from models.text import plain, some
 from worker.task_queue import workers
 
 PATIENCE: Final = 300.0
@@ -79,7 +79,9 @@ async def _result(ends: Ends, handle: WorkflowHandle[Any, ReclaimResult], option
                 await answered(handle.terminate("nobody waits for it any more"), "Temporal", options.timeout)
                 raise await unanswered(ends, options.timeout) from None
             if not told:
-                typer.echo("a worker looks at what is reported; this may take some minutes", err=True)
+                typer.echo(
+                    f"no answer yet, waiting; workers that asked for work lately: {', '.join(some(alive))}", err=True
+                )
             told = True
 
 

@@ -100,7 +100,7 @@ async def _check_no_worker(here: Cluster, options: Options, force: bool) -> str:
             f"a worker runs, or did within the last 90 s ({names}), and is there to do this: see `btpctl status`, or "
             "stop it first; --even-if-a-worker-runs goes on all the same"
         )
-    return f"A worker runs ({names}), and may delete what stays." if alive else doubt
+    return f"A worker runs, or did within the last 90 s ({names}), and may delete what stays." if alive else doubt
 
 
 def _is_ready(pod: dict[str, object]) -> bool:
@@ -128,7 +128,7 @@ def _told(behind: Behind) -> list[show.Block]:
     ]
     if behind.objects:
         title = (
-            f"{instances} ServiceInstances and {bindings} ServiceBindings, which are reported, and live on in SAP BTP:"
+            f"{instances} ServiceInstances and {bindings} ServiceBindings, reported, as they may live on in SAP BTP:"
         )
         blocks += [show.sentence(title), *show.service_objects([each for _, each in behind.objects])]
     else:

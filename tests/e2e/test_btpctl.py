@@ -85,8 +85,9 @@ def test_a_deletion_is_followed_and_hastened_from_the_command_line(scene: Scene)
     scene.ready()
     (ready,) = btpctl(scene, "status", "-o", "json").json()
     assert (ready["name"], ready["state"]) == (f"{KYMA_NAMESPACE}/btpoperator", "Ready")
-    alive = btpctl(scene, "retry", "btpoperator")
-    assert alive.status == 2 and "is not being deleted" in alive.err
+    for arguments in (("retry", "btpoperator"), ("release", "--by", "alice", "--why", "try", *administrator(scene))):
+        alive = btpctl(scene, *arguments)
+        assert alive.status == 2 and "is not being deleted" in alive.err
     looked = btpctl(scene, "look")
     assert looked.status == 0 and ready["workflow_id"] in looked.out
 
@@ -241,22 +242,37 @@ def test_a_watch_outlives_an_api_server_that_is_away(scene: Scene) -> None:
         watching.terminate()
 
 
-@pytest.mark.long
-def test_without_a_worker_every_command_says_so_in_time(scene: Scene) -> None:
+@pytest.fixture(scope="module")
+def deleting(scene: Scene) -> Scene:
+    """A deletion that waits, since the operand is dead."""
     scene.ready()
     scene.make({"team-a": 1})
     assert scene.operand is not None
     scene.operand.kill()
-    early = btpctl(scene, "release", "--by", "alice", "--why", "try", *administrator(scene))
-    assert early.status == 2 and "is not being deleted" in early.err
     scene.person.delete_operator("btpoperator")
     scene.says("HardDeleting")
-    alive = btpctl(scene, "release", "--by", "alice", "--why", "try", "--yes", *administrator(scene))
-    assert alive.status == 2 and "a worker runs" in alive.err and "--even-if-a-worker-runs" in alive.err
-    worker = scene.environment.workers[0].process
+    return scene
+
+
+@pytest.fixture(scope="module")
+def orphaned(deleting: Scene) -> Scene:
+    """The same, when its worker has died."""
+    worker = deleting.environment.workers[0].process
     assert worker is not None
     worker.kill()
+    return deleting
 
+
+def test_no_glass_is_broken_while_a_worker_is_alive(deleting: Scene) -> None:
+    release = ("release", "--by", "alice", "--why", "try", "--yes", *administrator(deleting))
+    refused = btpctl(deleting, *release)
+    assert refused.status == 2 and "a worker runs" in refused.err and "--even-if-a-worker-runs" in refused.err
+    assert deleting.reported() == {} and deleting.state() == "Deleting"
+
+
+@pytest.mark.long
+def test_without_a_worker_every_command_says_so_in_time(orphaned: Scene) -> None:
+    scene = orphaned
     shown = btpctl(scene, "status", "--timeout", "2")
     assert shown.status == 3 and "no worker answered within 2 s" in shown.out and "Deleting/" in shown.out
     for arguments in (
@@ -270,9 +286,8 @@ def test_without_a_worker_every_command_says_so_in_time(scene: Scene) -> None:
         assert len(silent.err.strip().splitlines()) <= 2, silent.err
 
 
-@pytest.mark.long
-def test_glass_is_broken_without_worker_and_temporal(scene: Scene) -> None:
-    """Goes on with the deletion above, whose worker is dead."""
+def test_glass_is_broken_without_worker_and_temporal(orphaned: Scene) -> None:
+    scene = orphaned
     away = ("--temporal-address", f"127.0.0.1:{free_port()}", *administrator(scene))
     release = ("release", "--by", "alice", "--why", "Temporal is gone for good", *away)
     unsure = btpctl(scene, *release)
