@@ -195,6 +195,7 @@ async def test_a_node_that_dies_keeps_neither_soft_delete_nor_the_cr(scene: Scen
     scene.until(lambda: scene.person.managed_objects() == [], "the pod to be gone")
 
 
+@pytest.mark.timeout(240)
 async def test_an_object_that_admission_guards_keeps_no_other_and_is_never_called_abandoned(scene: Scene) -> None:
     scene.ready()
     scene.make({"team-a": 2, "team-b": 1})
