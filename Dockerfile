@@ -6,6 +6,7 @@ ARG PYTHON_IMAGE=python:3.13-slim-bookworm
 # Depends on the pinned module only: a change of the code takes it from the cache.
 FROM ${GO_IMAGE} AS helm
 ARG GOPROXY=""
+ENV GOMODCACHE=/go/pkg/mod GOCACHE=/go/build
 WORKDIR /module
 COPY localcluster/controlplane/ ./
 RUN CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -ldflags "-s -w" -o /helm helm.sh/helm/v4/cmd/helm

@@ -30,7 +30,7 @@ module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record $(ARGS)
 
-chaos: binaries ## every fault against every story; writes the table in docs/reliability.md (40 minutes)
+chaos: binaries ## every fault against every story; writes the tables in docs/reliability.md (over an hour)
 	@$(RUN) python -m tests.chaos $(ARGS)
 
 wheel: $(UV) ## build btpctl for a laptop: dist/btp_manager-*.whl, for `pipx install` or `uv tool install`
@@ -57,7 +57,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 test: binaries ## the tests, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-test-long: binaries ## the tests that take long: chaos, huge objects, deadlines that pass (15 minutes)
+test-long: binaries ## the tests that take long: chaos, huge objects, deadlines that pass (a quarter of an hour or more)
 	@$(RUN) pytest $(PARALLEL) -m long $(ARGS)
 
 test-all: test test-long ## every test

@@ -200,7 +200,7 @@ class ChartActivities:
                     for item in changed:
                         if item.resource in wave:
                             tasks.create_task(apply(item))
-            except* Exception as group:
+            except ExceptionGroup as group:
                 raise group.exceptions[0] from None
             if CONFIG_MAPS in wave:  # and before the operand starts with it
                 with _named("the cluster id that the operand remembers"):

@@ -60,7 +60,7 @@ def register(app: typer.Typer, console: Console) -> None:
         behind = asyncio.run(_look(options, name, even_if_a_worker_runs))
         show.write(console, _told(behind))
         ask(f"Let BtpOperator {behind.operator.ref} go, and leave all this behind?", yes)
-        asyncio.run(_release(options, behind.operator, f"released by {by}: {why}"))
+        asyncio.run(_release(options, behind.operator, even_if_a_worker_runs, f"released by {by}: {why}"))
         reported = "; `btpctl abandoned` shows the report" if behind.objects else ""
         show.write(console, [show.sentence(f"BtpOperator {behind.operator.ref} is let go{reported}")])
 
@@ -140,13 +140,14 @@ def _told(behind: Behind) -> list[show.Block]:
     return blocks
 
 
-async def _release(options: Options, operator: Operator, because: str) -> None:
+async def _release(options: Options, operator: Operator, force: bool, because: str) -> None:
     """Report first, then take the finalizer off: a crash in between reports too much, never too little."""
     async with cluster(options) as here:
+        await _check_no_worker(here, options, force)  # again: the person may have thought for long
         held = MandatedKube(here.kube, here.mandate(operator.ref), Purpose.DELETE)
         try:
             await answered(held.look(), here.who, options.timeout)
-            objects = await service_objects(here, options)  # those of now: the person may have thought for long
+            objects = await service_objects(here, options)  # those of now
             report = AbandonedReport(here.kube, held, operator.ref, plain(because))
             await answered(report.load(), here.who, options.timeout)
             await answered(report.add(objects), here.who, options.timeout)

@@ -207,7 +207,7 @@ def _shared_go_caches() -> Sequence[str]:
     """Flags that give a build the Go caches of this machine, so that Helm is compiled once and not twice."""
     names = ("GOMODCACHE", "GOCACHE")
     done = subprocess.run([*go(), "env", *names], capture_output=True, text=True, check=False)
-    inside = ("/root/go/pkg/mod", "/root/.cache/go-build")
+    inside = ("/go/pkg/mod", "/go/build")  # as Dockerfile says
     return [
         part
         for here, there in zip(done.stdout.split(), inside, strict=False)

@@ -20,6 +20,7 @@ from operand.errors import Failure
 REVISION: Final = "deployment.kubernetes.io/revision"
 """Counted up by the Deployment's controller with each change of its template, a change back included."""
 VARIABLE: Final = "BTP_INSTALLATION"
+COUNTED: Final = re.compile(r"\d{1,9}", re.ASCII)
 WRITTEN: Final = re.compile(r"(?:(\S+) revision (\d{1,9})|by hand), chart (.*)")
 
 
@@ -77,8 +78,10 @@ class Installer:
         if template not in _templates(deployment):
             raise Superseded(f"Deployment {namespace}/{name} asks for another version than this worker's")
         meta = deployment["metadata"]
-        revision = int((meta.get("annotations") or {}).get(REVISION, 0))
-        return Installation(str(meta["creationTimestamp"]), revision, self._version)
+        revision = str((meta.get("annotations") or {}).get(REVISION, ""))
+        return Installation(
+            str(meta["creationTimestamp"]), int(revision) if COUNTED.fullmatch(revision) else 0, self._version
+        )
 
 
 def signed(wanted: Object, live: Object | None, own: Installation) -> Object:
@@ -92,7 +95,7 @@ def signed(wanted: Object, live: Object | None, own: Installation) -> Object:
         meta = wanted["metadata"]
         raise Superseded(
             f"{wanted['kind']} {meta['name']} was applied by a newer installation of the manager ({wrote}) than this "
-            f"worker's ({own}); if its workers are gone, install this version again"
+            f"worker's ({own}); if its workers are gone, remove annotation {INSTALLATION_ANNOTATION} from it"
         )
     if wrote and not looks_drifted(as_kept := _with(wanted, str(wrote)), live):
         return as_kept

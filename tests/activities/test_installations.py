@@ -124,9 +124,7 @@ async def test_of_two_deployments_the_later_one_holds_and_a_process_started_by_h
         await first.wants("1a", 1)
         await Steps(kube, new, first.place("1a")).apply(mandate)
         assert (await holds(kube))[0] == "new"
-        await is_refused(
-            Steps(kube, old), mandate, "by a newer installation of the manager.*install this version again"
-        )
+        await is_refused(Steps(kube, old), mandate, "by a newer installation of the manager.*remove annotation")
         await asyncio.sleep(1)  # the API server counts whole seconds
         await second.wants("1a", 1)
         await Steps(kube, old, second.place("1a")).apply(mandate)
@@ -151,5 +149,27 @@ async def test_another_installation_of_the_same_chart_writes_nothing_and_takes_o
         await kube.merge(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE, nothing)
         assert (await later.apply(mandate)).written == [f"ConfigMap {KYMA_NAMESPACE}/{OPERAND_CONFIG}"]
         assert (await holds(kube))[1] is not None
+    finally:
+        rollout.remove()
+
+
+async def test_an_annotation_from_nowhere_is_named_and_once_it_is_removed_the_chart_is_applied(
+    kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str], renderer: ChartRenderer
+) -> None:
+    rollout = Rollout(kube, person)
+
+    async def annotate(text: str | None) -> None:
+        annotations = {"metadata": {"annotations": {INSTALLATION_ANNOTATION: text}}}
+        await kube.merge(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE, annotations)
+
+    try:
+        await rollout.wants("1a", 1)
+        steps = Steps(kube, renderer, rollout.place("1a"))
+        await steps.apply(mandate)
+        await annotate("9999-01-01T00:00:00Z revision 1, chart x")
+        await is_refused(steps, mandate, f"ConfigMap {OPERAND_CONFIG}.*remove annotation {INSTALLATION_ANNOTATION}")
+        await annotate(None)
+        await steps.apply(mandate)
+        assert (await steps.check_drift(mandate)).drifted == []
     finally:
         rollout.remove()
