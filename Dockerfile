@@ -1,4 +1,4 @@
-# One image for both processes: the default command is the worker; the trigger is `python -m trigger`.
+# One image for all processes: the default command is the worker; others are `python -m trigger`, `python -m codecserver`.
 # `make image` builds it with docker, podman or buildah, and where the two base images cannot be pulled.
 ARG GO_IMAGE=golang:1.26-bookworm
 ARG PYTHON_IMAGE=python:3.13-slim-bookworm
@@ -48,6 +48,7 @@ COPY workflows/ workflows/
 COPY runtime/ runtime/
 COPY worker/ worker/
 COPY trigger/ trigger/
+COPY codecserver/ codecserver/
 COPY btpctl/ btpctl/
 COPY chart/ chart/
 COPY LICENSE pyproject.toml ./

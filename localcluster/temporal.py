@@ -113,13 +113,22 @@ class TemporalServer:
 
 
 class TemporalOnPostgreSQL(TemporalServer):
-    """Temporal's own server, all four services in one process, without the UI, with its data in PostgreSQL."""
+    """Temporal's own server, all its services in one process, without the UI, with its data in PostgreSQL.
 
-    def __init__(self, folder: Path, database: PostgreSQL) -> None:
+    Args:
+        keys: a URL with the public keys (RFC 7517) of those whose tokens its default authorizer believes; empty: it has
+            no authorizer, and answers anybody.
+        administrator: with `keys`, a token that may do everything.
+    """
+
+    def __init__(self, folder: Path, database: PostgreSQL, keys: str = "", administrator: str = "") -> None:
         super().__init__(folder, ui=False)
-        self._database = database
+        self._database, self._keys, self._administrator = database, keys, administrator
+        names = (
+            [*SERVICES, "internal-frontend"] if keys else SERVICES
+        )  # how its services ask each other without a token
         # Its PostgreSQL schema keeps ports of members in a smallint.
-        self._services = {name: (free_port(), free_port()) for name in SERVICES}
+        self._services = {name: (free_port(), free_port()) for name in names}
         self._port = self._services["frontend"][0]
 
     def set_up(self) -> None:
@@ -136,7 +145,12 @@ class TemporalOnPostgreSQL(TemporalServer):
     def _command(self) -> Sequence[str | Path]:
         config = self._folder / "temporal-server.yaml"
         config.write_text(yaml.safe_dump(self._config()))
-        return [binary("temporal-server"), "--config-file", config, "--allow-no-auth", "start"]
+        services = [flag for name in self._services for flag in ("--service", name)]
+        return [binary("temporal-server"), "--config-file", config, "--allow-no-auth", "start", *services]
+
+    def _cli(self, *arguments: str) -> bool:
+        token = ("--grpc-meta", f"authorization=Bearer {self._administrator}") if self._administrator else ()
+        return super()._cli(*arguments, *token)
 
     def _config(self) -> dict[str, Any]:
         where = {"connectAddr": f"127.0.0.1:{self._database.port}", "connectProtocol": "tcp", "user": USER}
@@ -160,7 +174,10 @@ class TemporalOnPostgreSQL(TemporalServer):
                 "numHistoryShards": SHARDS,
                 "datastores": stores,
             },
-            "global": {"membership": {"maxJoinDuration": "30s", "broadcastAddress": "127.0.0.1"}},
+            "global": {
+                "membership": {"maxJoinDuration": "30s", "broadcastAddress": "127.0.0.1"},
+                **({"authorization": self._authorization()} if self._keys else {}),
+            },
             "services": services,
             "clusterMetadata": {
                 "failoverVersionIncrement": 10,
@@ -168,6 +185,14 @@ class TemporalOnPostgreSQL(TemporalServer):
                 "currentClusterName": "active",
                 "clusterInformation": {"active": itself},
             },
+        }
+
+    def _authorization(self) -> dict[str, Any]:
+        return {
+            "jwtKeyProvider": {"keySourceURIs": [self._keys], "refreshInterval": "1m"},
+            "permissionsClaimName": "permissions",
+            "authorizer": "default",
+            "claimMapper": "default",
         }
 
     def _sql_tool(self, *arguments: str) -> None:

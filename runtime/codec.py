@@ -31,6 +31,8 @@ from runtime.payloads import refused
 ENCODING: Final = b"binary/encrypted"
 KEY: Final = "key"
 """The metadata that says with which key: the beginning of its digest."""
+WRITTEN_FOR: Final = "written-for"
+"""The metadata that names the workflow, for whoever reads a payload without knowing where it stood."""
 NONCE: Final = 12
 """Bytes; random for each payload, so one key is good for about 2^32 of them."""
 OF_A_SCHEDULE: Final = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
@@ -74,7 +76,19 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _encrypted(self, payload: Payload) -> Payload:
         nonce, (identity, cipher) = os.urandom(NONCE), self._writing
         data = nonce + cipher.encrypt(nonce, payload.SerializeToString(), self._bound_to(identity))
-        return Payload(metadata={"encoding": ENCODING, KEY: identity}, data=data)
+        written_for = self._workflow_id.encode()
+        return Payload(metadata={"encoding": ENCODING, KEY: identity, WRITTEN_FOR: written_for}, data=data)
+
+    def shown(self, payload: Payload) -> Payload:
+        """A payload for a person to read, wherever it stands now; what nobody encrypted is readable as it is.
+
+        It is what somebody with the key wrote for the workflow that its metadata names. Whether it stands in that
+        workflow's history, only `decode` checks, which knows where it reads.
+        """
+        if payload.metadata.get("encoding") != ENCODING:
+            return payload
+        claimed = payload.metadata.get(WRITTEN_FOR, b"").decode(errors="replace")
+        return self.with_context(WorkflowSerializationContext(self._namespace, claimed))._read(payload)
 
     def _read(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != ENCODING:

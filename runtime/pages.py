@@ -27,26 +27,34 @@ async def pages(
     health.router.add_get("/healthz", _probe(alive))
     health.router.add_get("/readyz", _probe(ready))
     metrics.router.add_get("/metrics", _metrics(sdk))
-    runners = []
-    try:
-        for name, address, app in (("HEALTH", health_address, health), ("METRICS", metrics_address, metrics)):
-            if address:
-                runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-                runners.append(runner)
-                await runner.setup()
-                await _listen(runner, f"BTP_{name}_ADDRESS", address)
+    async with (
+        listening(health, "BTP_HEALTH_ADDRESS", health_address),
+        listening(metrics, "BTP_METRICS_ADDRESS", metrics_address),
+    ):
         yield
-    finally:
-        for runner in runners:
-            await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, setting: str, address: str) -> None:
+@asynccontextmanager
+async def listening(app: web.Application, setting: str, address: str) -> AsyncIterator[None]:
+    """Serve an application while the block runs; nothing where the address is empty.
+
+    Raises:
+        SettingsError: the address, which came from that setting, cannot be listened on.
+    """
+    if not address:
+        yield
+        return
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     host, _, port = address.rpartition(":")
     try:
-        await web.TCPSite(runner, host or None, int(port)).start()
-    except OSError as error:
-        raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from error
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host or None, int(port)).start()
+        except OSError as error:
+            raise SettingsError(f"{setting}: cannot listen on {address}: {error.strerror or error}") from error
+        yield
+    finally:
+        await runner.cleanup()
 
 
 def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

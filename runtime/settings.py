@@ -132,7 +132,9 @@ class Settings(BaseSettings):
         if "KUBERNETES_SERVICE_HOST" not in os.environ:
             return values
         ports = {
-            name: cls.model_fields[name].default.rpartition(":")[2] for name in ("metrics_address", "health_address")
+            name: field.default.rpartition(":")[2]
+            for name, field in cls.model_fields.items()
+            if name.endswith("_address") and isinstance(field.default, str)
         }
         return {name: f":{port}" for name, port in ports.items()} | values
 
@@ -200,6 +202,32 @@ class TriggerSettings(Settings):
         "127.0.0.1:8083",
         description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
     )
+
+
+class CodecServerSettings(Settings):
+    """The codec server's: on ports of its own."""
+
+    metrics_address: Address = Field(
+        "127.0.0.1:8084",
+        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
+    )
+    health_address: Address = Field(
+        "127.0.0.1:8085",
+        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
+    )
+    codec_address: Address = Field(
+        "127.0.0.1:8086",
+        min_length=1,
+        description="Where the codec server answers Temporal's UI and command line; in a pod on every interface.",
+    )
+    codec_origins: str = Field(
+        "",
+        description="Where Temporal's UI is, as `https://HOST`, several separated by commas: whose page may call the "
+        "codec server from a browser.",
+    )
+
+    def origins(self) -> frozenset[str]:
+        return frozenset(filter(None, (each.strip().rstrip("/") for each in self.codec_origins.split(","))))
 
 
 class SettingsError(Exception):

@@ -8,11 +8,12 @@ import pytest
 from btpctl.__main__ import app
 from localcluster.controlplane import CHECKOUT
 from models.conditions import Reason
-from runtime.settings import TriggerSettings, WorkerSettings
+from runtime.settings import CodecServerSettings, TriggerSettings, WorkerSettings
 
 PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-SETTINGS = {f"BTP_{name.upper()}" for kind in (WorkerSettings, TriggerSettings) for name in kind.model_fields}
+KINDS = (WorkerSettings, TriggerSettings, CodecServerSettings)
+SETTINGS = {f"BTP_{name.upper()}" for kind in KINDS for name in kind.model_fields}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from localcluster.controlplane import CHECKOUT
 from models.durations import parse_duration, show_duration
-from runtime.settings import SettingsError, TriggerSettings, WorkerSettings, read_settings
+from runtime.settings import CodecServerSettings, SettingsError, TriggerSettings, WorkerSettings, read_settings
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_bad_setting_is_one_sentence_that_names_the_variable(
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("kind", [WorkerSettings, TriggerSettings])
+@pytest.mark.parametrize("kind", [WorkerSettings, TriggerSettings, CodecServerSettings])
 def test_the_page_on_configuration_names_every_setting_with_its_default(kind: type[WorkerSettings]) -> None:
     page = (CHECKOUT / "docs" / "configuration.md").read_text()
     for name, field in kind.model_fields.items():
@@ -72,7 +72,10 @@ def test_the_page_on_configuration_names_every_setting_with_its_default(kind: ty
         assert shown in row and str(field.description) in row
 
 
-@pytest.mark.parametrize(("kind", "metrics", "health"), [(WorkerSettings, 8080, 8081), (TriggerSettings, 8082, 8083)])
+@pytest.mark.parametrize(
+    ("kind", "metrics", "health"),
+    [(WorkerSettings, 8080, 8081), (TriggerSettings, 8082, 8083), (CodecServerSettings, 8084, 8085)],
+)
 def test_pages_are_for_this_machine_unless_it_is_a_pod_or_somebody_says_more(
     monkeypatch: pytest.MonkeyPatch, kind: type[WorkerSettings], metrics: int, health: int
 ) -> None:

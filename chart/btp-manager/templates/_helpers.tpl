@@ -44,10 +44,6 @@ app.kubernetes.io/component: {{ .process }}
   value: {{ .Values.temporal.address | quote }}
 - name: TEMPORAL_NAMESPACE
   value: {{ .Values.temporal.namespace | quote }}
-{{- if .Values.temporal.apiKeySecret }}
-- name: BTP_TEMPORAL_API_KEY_FILE # a file, unlike a variable, is renewed in a pod that runs
-  value: /etc/temporal-api-key/api-key
-{{- end }}
 {{- with .Values.temporal.tls }}
 {{- if .enabled }}
 - name: TEMPORAL_TLS
@@ -126,10 +122,10 @@ volumes:
       secretName: {{ $.Values.temporal.tls.secret }}
       defaultMode: 0440
   {{- end }}
-  {{- with $.Values.temporal.apiKeySecret }}
+  {{- if and $.Values.temporal.apiKeySecret (ne .account "codecserver") }}
   - name: temporal-api-key
     secret:
-      secretName: {{ . }}
+      secretName: {{ $.Values.temporal.apiKeySecret }}
       defaultMode: 0440
   {{- end }}
   {{- if $.Values.operand }}
@@ -161,6 +157,14 @@ image: {{ include "manager.image" $ }}
 imagePullPolicy: {{ $.Values.image.pullPolicy }}
 env:
   {{- include "manager.environment" $ | nindent 2 }}
+  {{- if and $.Values.temporal.apiKeySecret (ne .process "codecserver") }}
+  - name: BTP_TEMPORAL_API_KEY_FILE # a file, unlike a variable, is renewed in a pod that runs
+    value: /etc/temporal-api-key/api-key
+  {{- end }}
+  {{- if eq .process "codecserver" }}
+  - name: BTP_CODEC_ORIGINS
+    value: {{ $.Values.codecServer.origins | quote }}
+  {{- end }}
   {{- if eq .process "worker" }}
   - name: BTP_INSTALLATION # the same as long as neither version nor settings change
     value: {{ printf "%s/%s-worker/%s" $.Release.Namespace (include "manager.fullname" $) (include "manager.version" $) }}
@@ -174,7 +178,7 @@ volumeMounts:
   {{- if and $.Values.temporal.tls.enabled $.Values.temporal.tls.secret }}
   - {name: temporal-tls, mountPath: /etc/temporal-tls, readOnly: true}
   {{- end }}
-  {{- if $.Values.temporal.apiKeySecret }}
+  {{- if and $.Values.temporal.apiKeySecret (ne .process "codecserver") }}
   - {name: temporal-api-key, mountPath: /etc/temporal-api-key, readOnly: true}
   {{- end }}
   {{- if $.Values.operand }}
