@@ -106,19 +106,19 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.ERROR,
         ready=False,
         when="Namespace kyma-system does not exist or is being deleted.",
-        advice="Create the namespace; the next resync, or any change of the CR, looks again.",
+        advice="Create the namespace; provisioning goes on by itself.",
     ),
     Reason.MISSING_PRIORITY_CLASS: Meaning(
         state=State.ERROR,
         ready=False,
         when="The PriorityClass that the operand's pods name does not exist, so they could not be created.",
-        advice="Create the PriorityClass, or set manager.priorityClassName in the chart's values.yaml.",
+        advice="Create the PriorityClass, or name another one in the operand's values; provisioning goes on by itself.",
     ),
     Reason.PREPARING_INSTALL_INFO_FAILED: Meaning(
         state=State.ERROR,
         ready=False,
         when="The operand's chart could not be rendered, or does not use the values that the manager gives it.",
-        advice="Fix the chart at BTP_CHART_PATH, or the operand's values, as the message says, and restart the worker.",
+        advice="Fix the operand's values, or the chart at BTP_CHART_PATH, as the message says.",
     ),
     Reason.CHART_INSTALL_FAILED: Meaning(
         state=State.ERROR,
@@ -129,7 +129,7 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
     Reason.PROVISIONING_FAILED: Meaning(
         state=State.ERROR,
         ready=False,
-        when="The chart is applied, but something in it was not ready before ready_timeout.",
+        when="The chart is applied, but something in it was not ready within BTP_READY_TIMEOUT.",
         advice="Look at the object that the message names; its recovery, or the next resync, looks again.",
     ),
     Reason.NOT_CLEANED: Meaning(
@@ -142,7 +142,7 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.DELETING,
         ready=False,
         when="ServiceBindings, then ServiceInstances are being deleted through the operand and SAP Service Manager.",
-        advice="Wait, at most hard_delete_timeout; the message says how many are left, names some, and says if the "
+        advice="Wait, at most BTP_HARD_DELETE_TIMEOUT; the message says how many are left, names some, and says if the "
         "operand is not there or not available.",
     ),
     Reason.SOFT_DELETING: Meaning(
@@ -154,7 +154,7 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
     Reason.RESOURCE_REMOVAL_FAILED: Meaning(
         state=State.ERROR,
         ready=False,
-        when="An object could not be removed, for good.",
+        when="An object cannot be removed; retrying does not help.",
         advice="Fix what the message names; the next event or resync goes on from where the cluster stands.",
     ),
 }

@@ -41,10 +41,14 @@ def test_only_ready_is_true() -> None:
 
 def test_the_page_on_conditions_says_what_the_table_says() -> None:
     page = (CHECKOUT / "docs" / "conditions.md").read_text()
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (\w+) \| (.+?) \| (.+?) \| (.+?) \|$", page, re.MULTILINE)
     told = {row[0]: row[1:] for row in rows}
     expected = {
-        reason.value: (meaning.state.value, str(meaning.ready), meaning.when, meaning.advice)
+        reason.value: (meaning.state.value, str(meaning.ready), meaning.when, meaning.advice, runbook(reason))
         for reason, meaning in MEANING.items()
     }
     assert told == expected
+
+
+def runbook(reason: Reason) -> str:
+    return f"[runbook](runbooks.md#{reason.lower()})"

@@ -1,9 +1,12 @@
-"""What the pages name is there: files, make targets, commands, settings, reasons."""
+"""What the pages name is there: files, sections, make targets, commands and their options, settings, reasons."""
 
 import re
+import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 
 from btpctl.__main__ import app
 from localcluster.controlplane import CHECKOUT
@@ -12,6 +15,7 @@ from runtime.settings import CodecServerSettings, TriggerSettings, WorkerSetting
 
 PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+PROGRAM: Any = typer.main.get_command(app)
 KINDS = (WorkerSettings, TriggerSettings, CodecServerSettings)
 SETTINGS = {f"BTP_{name.upper()}" for kind in KINDS for name in kind.model_fields}
 
@@ -22,6 +26,45 @@ pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relativ
 def test_every_link_leads_to_a_file(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The sections of a page, as GitHub names them, and the anchors that it sets itself."""
+    text = page.read_text()
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE), re.MULTILINE)
+    named = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+    return named | set(re.findall(r'<a id="([\w-]+)">', text))
+
+
+@pages
+def test_every_link_to_a_section_leads_to_one(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s:]*\.md)?#([\w-]+)\)", page.read_text())
+    lost = [
+        f"{file}#{section}" for file, section in links if section not in anchors((page.parent / file) if file else page)
+    ]
+    assert lost == []
+
+
+def commands(page: Path) -> list[str]:
+    """The lines of a page's blocks of text, continued ones put together."""
+    blocks = re.findall(r"^ *```text\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+
+
+@pages
+def test_every_command_of_btpctl_is_accepted_as_it_is_written(page: Path) -> None:
+    for line in commands(page):
+        if line.startswith("btpctl "):
+            command_line, *_explained = re.split(r"\s{3,}", line)
+            name, *words = shlex.split(command_line, comments=True)[1:]
+            PROGRAM.commands[name].make_context(name, words)
+
+
+@pages
+def test_every_option_of_btpctl_in_a_sentence_exists(page: Path) -> None:
+    for name, words in re.findall(r"`btpctl ([a-z][a-z-]*)([^`]*)`", page.read_text()):
+        known = {option for parameter in PROGRAM.commands[name].params for option in parameter.opts}
+        assert set(re.findall(r"(?<= )--?[a-z-]+", re.sub('".*?"', "", words))) <= known
 
 
 @pages
@@ -73,3 +116,11 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         links = re.findall(r"\]\(([^)#\s]+\.md)", page.read_text())
         todo += [(page.parent / link).resolve() for link in links if "://" not in link]
     assert {page for page in PAGES if "decisions" not in page.parts} - seen == set()
+
+
+def test_every_reason_has_a_runbook() -> None:
+    assert anchors(CHECKOUT / "docs" / "runbooks.md") >= {reason.lower() for reason in Reason}
+
+
+def test_the_readme_is_short() -> None:
+    assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 120
