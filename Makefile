@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -72,6 +72,13 @@ MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigg
 
 test-node: $(UV) ## the image and the chart on a real node (root, containerd and more: it says what is missing)
 	@$(RUN) python -m localcluster.testnode $(ARGS)
+
+# What meets Python itself: TLS, the event loop, the texts of exceptions. Empty: the image's Python.
+PYTHON :=
+ON_PYTHON := tests/unit tests/replay tests/activities $(patsubst %,tests/runtime/test_%.py,cluster_credentials temporal_credentials token_url)
+
+test-python: binaries ## unit and activity tests on the image's Python; PYTHON=3.14, or a path: on another one
+	@$(RUN) python -m localcluster.otherpython "$(PYTHON)" $(PARALLEL) -q $(or $(ARGS),$(ON_PYTHON))
 
 coverage: binaries ## which lines and branches of the manager no test reaches, by file (longer than 10 minutes)
 	@$(RUN) pytest $(PARALLEL) -q $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))

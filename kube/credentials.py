@@ -10,7 +10,6 @@ import hashlib
 import ipaddress
 import json
 import os
-import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from kubernetes.aio.config import incluster_config, kube_config
 from kubernetes.aio.config.openid import OpenIDRequestor
 
 from kube.fence import fence
+from kube.trust import trusting
 
 RENEWED_BEFORE: Final = 10.0
 """Seconds before a token's end at which a new one is asked for."""
@@ -62,8 +62,7 @@ def access_with(
         OSError: a certificate or its key cannot be used (ssl.SSLError is one).
     """
     configuration.client_side_validation = False
-    # Python 3.13 began to insist on key identifiers, which the CAs of many clusters lack. Chain, expiry and host name
-    # are verified as ever, and as client-go does.
+    # The package makes its own TLS: this is its way to what kube.trust says.
     configuration.disable_strict_ssl_verification = True
     through_proxy = not pod and not _is_excepted(str(configuration.host), os.environ)
     configuration.client_session_kwargs = {"trust_env": through_proxy}
@@ -114,7 +113,7 @@ class _Issuer(OpenIDRequestor):  # type: ignore[misc]  # the package is not foll
     """The package's own verifies an issuer's certificate only where the kubeconfig has a CA for it, and then fails."""
 
     def _get_connector(self) -> aiohttp.TCPConnector:
-        return aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=self._ssl_ca_cert))
+        return aiohttp.TCPConnector(ssl=trusting(self._ssl_ca_cert))
 
 
 kube_config.OpenIDRequestor = _Issuer

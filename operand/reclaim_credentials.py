@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS, SECRETS
+from kube.trust import trusting
 from models.credentials import text_values
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_CONFIG, RECLAIM_SECRET
 from models.reclaim import digest_of
@@ -80,7 +81,7 @@ async def read_reclaim_credentials(kube: Kube, any_address: bool) -> ReclaimCred
         issuer=values.get("url") or values[issuer],
         client_id=values["clientid"],
         client_secret="" if needed is BY_CERTIFICATE else values["clientsecret"],
-        tls=_tls(values["certificate"], values["key"], where) if needed is BY_CERTIFICATE else _tls_of_servers(),
+        tls=_tls(values["certificate"], values["key"], where) if needed is BY_CERTIFICATE else trusting(),
         any_address=any_address,
     )
 
@@ -105,13 +106,9 @@ async def known_cluster(kube: Kube) -> str:
     return digest_of(cluster_id) if cluster_id else ""
 
 
-def _tls_of_servers() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
 def _tls(certificate: str, key: str, where: str) -> ssl.SSLContext:
     """OpenSSL reads certificates from files only. These are pipes: nothing of them is ever on a disk."""
-    context = _tls_of_servers()
+    context = trusting()
     ends = [_pipe(certificate, where), _pipe(key, where)]
     try:
         chain, private = (f"/dev/fd/{end}" for end in ends)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from aiohttp.resolver import ThreadedResolver
 
+from kube.trust import trusting
 from models.text import plain
 from operand.addresses import PublicAddresses, why_not_called
 
@@ -65,8 +66,7 @@ async def _shake_hands(host: str, port: int, context: ssl.SSLContext, any_addres
 
 
 def _context(authorities: Sequence[str]) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Go, in which the operand is written, is not as strict
+    context = trusting()
     if authorities:
         context.load_verify_locations(cadata="\n".join(authorities))
     return context

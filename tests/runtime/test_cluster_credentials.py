@@ -374,7 +374,7 @@ def oidc(login: Login, issuer: Issuer, ca: Path | None, port: int, authority: Au
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package's
 async def test_oidc_tokens_are_renewed_before_their_end_and_kept_for_the_next_renewal(
-    login: Login, monkeypatch: pytest.MonkeyPatch
+    login: Login, monkeypatch: pytest.MonkeyPatch, strict: None
 ) -> None:
     authority, port, tokens = Authority(login.folder, "ours"), free_port(), list[str]()
     issuer = Issuer(authority.issue("issuer"))
