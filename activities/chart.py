@@ -157,7 +157,7 @@ class ChartActivities:
         return [resource.named(obj) for resource, obj in surplus]
 
     async def _check_priority_classes(self, items: list[Item]) -> None:
-        """A missing PriorityClass stops pods from being made without a word on the Deployment's conditions."""
+        """A missing PriorityClass stops pods from being made, and the Deployment's conditions do not say so."""
         named = {str(_pod_spec(item.wanted).get("priorityClassName") or "") for item in items} - {""}
         for name in sorted(named):
             if await self._kube.find(PRIORITY_CLASSES, name) is None:

@@ -227,7 +227,7 @@ class _Attempt:
         if message := next(said, ""):
             text += f"; last message: {message}"
         if kept := ", ".join(islice(self._kept(), NAMED)):
-            text += f"; the operand is done with {kept}"
+            text += f"; released by the operand: {kept}"
         for trouble in (self._trouble, *(reflector.trouble for reflector in self._reflectors.values())):
             text += f"; {trouble}" if trouble else ""
         return text

@@ -1,4 +1,4 @@
-"""`make bench-fleet`: several clusters on one Temporal server, and what a cluster at rest costs it.
+"""`make bench-fleet`: several clusters on one Temporal server, and what an idle cluster costs it.
 
 Each cluster is a real control plane with a worker and a trigger of its own; they share Temporal's own server on
 PostgreSQL, one namespace, and differ in their task queue. docs/scale.md works out a fleet from what this prints.
@@ -29,7 +29,7 @@ from localcluster.processes import wait_until
 from localcluster.temporal import SCHEMAS, TemporalOnPostgreSQL
 
 REST = 60.0
-"""Seconds at rest for which processor time is measured."""
+"""Idle seconds for which processor time is measured."""
 
 
 def main() -> None:
@@ -95,7 +95,7 @@ def at_rest(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: 
     assert temporal.process is not None
     server = _cpu(temporal.process.pid)
     time.sleep(REST)
-    print(f"\nat rest, for {REST:.0f} s: {asyncio.run(count(temporal)) - runs} workflows")
+    print(f"\nidle, for {REST:.0f} s: {asyncio.run(count(temporal)) - runs} workflows")
     for name, managers in (("worker", workers), ("trigger", triggers)):
         used = sum(cpu_seconds(manager) - before[manager] for manager in managers) / len(managers) / REST
         memory = sum(map(resident_mib, managers)) / len(managers)
@@ -107,7 +107,7 @@ def at_rest(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: 
 
 
 def resynced(fleet: list[Environment], temporal: TemporalOnPostgreSQL, database: PostgreSQL, times: int) -> None:
-    """The one thing that a cluster at rest does: the resync of its Schedule, and the look at its CR that follows."""
+    """The one thing that an idle cluster does: the resync of its Schedule, and the look at its CR that follows."""
     workers = [environment.workers[0] for environment in fleet]
     requests = [requests_of(worker) for worker in workers]
     used = sum(map(cpu_seconds, workers))

@@ -42,7 +42,7 @@ def register(app: typer.Typer, console: Console) -> None:
         going = sum(told.outcome is Outcome.WOULD_GO for told in shown.told)
         if dry_run or not going:
             return
-        ask("Delete in SAP BTP, for good, what is shown as `would go`?", yes)
+        ask("Delete in SAP BTP, irrevocably, what is shown as `would go`?", yes)
         show.write(console, [show.sentence(asyncio.run(_start(options)))])
 
 

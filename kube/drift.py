@@ -1,6 +1,6 @@
 """Whether a live object still says what we applied, as pure functions.
 
-The API server keeps book of which fields each manager set (metadata.managedFields, KEP-555). Our entry tells what is
+The API server records which manager set which fields (metadata.managedFields, KEP-555). Our entry tells what is
 ours, and which lists are merged item by item: there every item has a key, in all others the list counts as one value.
 """
 

@@ -23,7 +23,7 @@ from kube.resources import Resource
 
 SHORTEST_WATCH: Final = 0.8
 """Of the length that a watch may have: so that those which began together do not all end together."""
-RESTARTS: Final = Counter("btp_watch_restarts", "Lists made anew because of trouble", ("kind",))
+RESTARTS: Final = Counter("btp_watch_restarts", "Lists made again because of trouble", ("kind",))
 log = structlog.get_logger(__name__)
 
 Digest = Callable[[Mapping[str, Any]], Any]

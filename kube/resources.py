@@ -108,7 +108,7 @@ CHART_KINDS: Final = (
     MUTATING_WEBHOOKS,
     VALIDATING_WEBHOOKS,
 )
-"""Every kind that this chart version or an earlier one may render, in the order in which they stand up by themselves.
+"""Every kind that this chart version or an earlier one may render, in dependency order.
 
 The trigger watches them, applying follows this order, and removal finds what any version left.
 """

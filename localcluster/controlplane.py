@@ -27,7 +27,7 @@ from models.names import KYMA_NAMESPACE, WEBHOOK_CERT_SECRET
 
 CHECKOUT: Final = Path(__file__).parent.parent
 STATE: Final = CHECKOUT / ".local"
-"""Everything that runs keep is below this ignored folder, and is removed when they end."""
+"""Each run's files are below this git-ignored folder, and are removed when it ends."""
 USERS: Final = ("admin", "kube-controller-manager", "kube-scheduler", "kwok", "btp-worker", "btp-trigger")
 NODE: Final = "local-node"
 CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"

@@ -1,4 +1,4 @@
-"""`make demo`: the whole story on a real control plane, told line by line from the CR's own status.
+"""`make demo`: the whole story on a real control plane, line by line from the CR's own status.
 
 Exits with 1 as soon as a step does not come true.
 """
@@ -31,7 +31,7 @@ console = Console(highlight=False, soft_wrap=True)
 
 
 class Story:
-    """Narrates, and fails when what is told does not happen."""
+    """Narrates, and fails when what it announces does not happen."""
 
     def __init__(self, person: Person) -> None:
         self._person = person

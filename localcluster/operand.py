@@ -1,4 +1,4 @@
-"""A stand-in for the operand's binary, which cannot be had: `python -m localcluster.operand`.
+"""A stand-in for the operand's binary, which is not available here: `python -m localcluster.operand`.
 
 A small controller with the operand's facts: one object of a kind at a time, bindings and instances side by side; its
 finalizer, conditions, binding Secrets with an ownerReference; pauses after refusals that grow for each object;

@@ -8,9 +8,9 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, cast
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, FloatRect, sync_playwright
 from temporalio.client import Client as Temporal
 
 from localcluster.binaries import ensure_all
@@ -25,12 +25,19 @@ PICTURES: Final = CHECKOUT / "docs" / "pictures"
 QUIET: Final = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 
 
-def photograph(browser: Browser, url: str, name: str, width: int = 1500) -> None:
-    """Give the page, which never stops polling, some seconds to draw itself, and keep what it shows."""
-    page = browser.new_page(viewport={"width": width, "height": width * 3 // 5})
+UNFOLDED: Final = ".cm-editor, .cm-scroller, [class*='max-h-'] { max-height: none !important; height: auto !important }"
+
+
+def photograph(browser: Browser, url: str, name: str, height: int) -> None:
+    """Give the page, which never stops polling, some seconds to draw itself, and keep so much of it below its tabs."""
+    page = browser.new_page(viewport={"width": 1250, "height": 2000})
     page.goto(url)
+    page.add_style_tag(content=UNFOLDED)
     page.wait_for_timeout(5000)
-    page.screenshot(path=PICTURES / name)
+    main, tabs = page.locator("main").bounding_box(), page.get_by_text("Event History").first.bounding_box()
+    assert main and tabs
+    box = {"x": main["x"], "y": tabs["y"] - 8, "width": main["width"], "height": height}
+    page.screenshot(path=PICTURES / name, clip=cast(FloatRect, box))
     page.close()
     print(f"docs/pictures/{name}")
 
@@ -50,7 +57,7 @@ def main() -> int:
     PICTURES.mkdir(exist_ok=True)
     with (
         ServiceManager() as sap,
-        Environment({"BTP_HARD_DELETE_TIMEOUT": "40s"}) as environment,
+        Environment({"BTP_HARD_DELETE_TIMEOUT": "110s"}) as environment,
         sync_playwright() as playwright,
         ThreadPoolExecutor(1) as identities,  # playwright has an event loop of its own in this thread
     ):
@@ -69,13 +76,12 @@ def main() -> int:
         uid = (person.get(path) or {})["metadata"]["uid"]
         workflow = f"{ui}/btpoperator%2F{KYMA_NAMESPACE}%2Fbtpoperator%2F{uid}"
         person.delete_operator("btpoperator")
-        time.sleep(8)
+        time.sleep(70)  # the second attempt runs, and the first one's failure is shown
         running = f"{workflow}/{identities.submit(asyncio.run, run_id(environment, uid)).result()}"
-        photograph(browser, ui, "workflows.png", 2100)  # room for the columns on the right
-        photograph(browser, f"{running}/pending-activities", "hard-delete-running.png")
-        photograph(browser, f"{running}/user-metadata", "hard-delete-details.png")
+        photograph(browser, f"{running}/pending-activities", "hard-delete-running.png", 640)
+        photograph(browser, f"{running}/user-metadata", "hard-delete-details.png", 480)
         story.expect_gone("btpoperator")
-        photograph(browser, running, "soft-delete-finished.png")
+        photograph(browser, running, "soft-delete-finished.png", 1000)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""A stand-in for SAP Service Manager, which cannot be had: an HTTP server that keeps count of what is left "in SAP".
+"""A stand-in for SAP Service Manager, which is not available here: an HTTP server that counts what is left "in SAP".
 
 It answers as the facts say for the calls of the operand and of reclaim: tokens that expire, queries in pages,
 deletions at once or as operations to be polled, refusals in Service Manager's words. How it does can be changed while

@@ -22,7 +22,7 @@ from localcluster.realnode import SANDBOX
 MANAGER_CHART: Final = CHECKOUT / "chart" / "btp-manager"
 OPERAND_CHART: Final = CHECKOUT / "chart" / "sap-btp-operator"
 ARCHIVES: Final = "images"
-"""Folder of the images, below the folder of everything that runs keep."""
+"""Folder of the images, below the folder of each run's files."""
 
 
 def manager_image() -> str:

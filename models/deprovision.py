@@ -73,7 +73,7 @@ class Removed(BaseModel):
 
 
 class HardDeleted(Removed):
-    """What hard delete removed, and what the operand is done with although it still stands."""
+    """What hard delete removed, and what the operand has released although it still exists."""
 
     kept: list[str] = []
     """A few of the objects that only finalizers of others keep, each with these finalizers."""

@@ -28,7 +28,7 @@ from operand.mandated import MandatedKube
 from operand.ownership import is_labelled, managed
 
 DNS_NAMES = [f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}.svc", f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}"]
-REGENERATIONS = Counter("btp_certs_regenerations", "Certificates made anew", ("secret",))
+REGENERATIONS = Counter("btp_certs_regenerations", "Certificates made again", ("secret",))
 for _secret in (CA_SECRET, WEBHOOK_CERT_SECRET):
     REGENERATIONS.labels(_secret)  # shown as 0: a rate needs a beginning
 log = structlog.get_logger(__name__)

@@ -1,4 +1,4 @@
-"""Who changes back what we apply: found by what the API server keeps book of, so a new worker knows it too."""
+"""Who changes back what we apply: found in the API server's record of fields, which a new worker sees too."""
 
 import time
 from datetime import timedelta

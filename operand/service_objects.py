@@ -26,7 +26,7 @@ class ServiceObject:
     secret: str
     message: str
     kept_by: str
-    """The finalizers of others that keep it although the operand is done with it; no request hastens these."""
+    """The finalizers of others that keep it although the operand has released it; no request makes these go faster."""
     instance: tuple[str, str] | None = None
     """Of a binding: namespace and name of the ServiceInstance that it binds."""
     shared: bool = False

@@ -60,7 +60,7 @@ class Contact:
 
     @property
     def refused_for_long(self) -> str:
-        """What only other credentials mend, and a restart may bring; empty when there is no such thing."""
+        """What only other credentials repair, and a restart may bring; empty when there is no such thing."""
         since = self._refused_since
         return self.trouble if since is not None and time.monotonic() - since > REFUSED_FOR else ""
 

@@ -23,7 +23,7 @@ from trigger.metrics import WatchMetrics
 from trigger.nudges import Nudges
 
 DEAD_AFTER: Final = 600.0
-"""Seconds without a word from the API server, bookmarks included, after which the process asks to be restarted."""
+"""Seconds in which the API server says nothing, bookmarks included, after which the process asks to be restarted."""
 
 
 def sources() -> list[Source]:
@@ -93,7 +93,7 @@ class Watcher:
         dead = []
         for reflector in (self._operators, *self._others):
             age = now - reflector.heard
-            # A server that refuses to talk is trouble of its own, and restarting would not mend it.
+            # A server that refuses to talk is trouble of its own, and restarting would not repair it.
             if age > DEAD_AFTER and not reflector.trouble:
                 dead.append(reflector.source.resource.kind)
         return f"nothing heard of {', '.join(dead)}" if dead else ""

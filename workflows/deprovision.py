@@ -321,7 +321,7 @@ class DeprovisionWorkflow:
         if end is HardDeleteEnd.GOES_ON:
             self._go_on_as_new()
         if self._hard.kept:
-            await self._account.say(Reason.HARD_DELETING, f"the operand is done; left: {', '.join(self._hard.kept)}")
+            await self._account.say(Reason.HARD_DELETING, f"released by the operand: {', '.join(self._hard.kept)}")
         return end is HardDeleteEnd.OPERAND_IS_DONE
 
     async def _begin_soft_delete(self) -> None:

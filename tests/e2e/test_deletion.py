@@ -183,7 +183,9 @@ async def test_a_finalizer_of_somebody_else_stays_is_named_and_once_it_is_gone_t
     body = {"metadata": {"finalizers": [OPERAND_FINALIZER, "example.com/theirs"]}}
     scene.environment.cluster.request("PATCH", instance, body, "application/merge-patch+json")
     scene.person.delete_operator("btpoperator")
-    scene.says("HardDeleting", "the operand is done", "ServiceInstance team-a/instance-0 (kept by example.com/theirs)")
+    scene.says(
+        "HardDeleting", "released by the operand", "ServiceInstance team-a/instance-0 (kept by example.com/theirs)"
+    )
     assert not scene.sap.instances
     scene.says("ResourceRemovalFailed", "ServiceInstance team-a/instance-0 (example.com/theirs)", seconds=60)
     assert (scene.person.get(instance) or {})["metadata"]["finalizers"] == ["example.com/theirs"]

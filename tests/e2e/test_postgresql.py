@@ -1,4 +1,4 @@
-"""On the Temporal server that productions run, with its data in PostgreSQL: docs/temporal.md."""
+"""On the Temporal server as it runs in production, with its data in PostgreSQL: docs/temporal.md."""
 
 import asyncio
 import time

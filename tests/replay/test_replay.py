@@ -1,4 +1,4 @@
-"""Recorded histories of every path, replayed with today's code: a new worker takes running workflows over."""
+"""Recorded histories of each path below, replayed with today's code: a new worker takes running workflows over."""
 
 import json
 import re

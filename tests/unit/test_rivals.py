@@ -1,4 +1,4 @@
-"""Who changes our fields back is told by what the API server keeps book of. Pure."""
+"""Who changes our fields back is found in the API server's record of who set which field. Pure."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -49,7 +49,7 @@ async def test_what_others_keep_is_said_once_the_operand_is_done_and_no_soft_del
 ) -> None:
     world = World(instances=1, kept=["ServiceInstance ns/a (kept by example.com/theirs)"])
     result = await run(skipping, world)
-    assert world.messages[-1] == "the operand is done; left: ServiceInstance ns/a (kept by example.com/theirs)"
+    assert world.messages[-1] == "released by the operand: ServiceInstance ns/a (kept by example.com/theirs)"
     assert result.mode is DeletionMode.HARD and Reason.SOFT_DELETING not in world.reasons
 
 
