@@ -2,7 +2,8 @@
 
 Each cluster is a real control plane with a worker and a trigger of its own; they share Temporal's own server on
 PostgreSQL, one namespace, and differ in their task queue. docs/scale.md works out a fleet from what this prints.
-Arguments: how many clusters (default 5), how many resyncs of each are measured (default 20).
+Arguments: how many clusters (default 5), how many resyncs of each are measured (default 20). `simulated` and a number:
+benchmarks/simulated_fleet.py.
 """
 
 import asyncio
@@ -19,20 +20,24 @@ from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowExecution
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from benchmarks.measuring import distribution, requests_of, resident_mib, value_of
+from benchmarks import simulated_fleet
+from benchmarks.measuring import distribution, packed, requests_of, resident_mib, size, value_of
 from dispatch.names import schedule_id
 from localcluster.binaries import CONTROL_PLANE, TEMPORAL
 from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment, Manager
 from localcluster.postgresql import PostgreSQL
 from localcluster.processes import wait_until
-from localcluster.temporal import SCHEMAS, TemporalOnPostgreSQL
+from localcluster.temporal import TemporalOnPostgreSQL
 
 REST = 60.0
 """Idle seconds for which processor time is measured."""
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["simulated"]:
+        simulated_fleet.main(int(sys.argv[2]) if len(sys.argv) > 2 else 500)
+        return
     clusters = int(sys.argv[1]) if len(sys.argv) > 1 else 5
     resyncs = int(sys.argv[2]) if len(sys.argv) > 2 else 20
     CONTROL_PLANE.ensure()
@@ -172,17 +177,6 @@ async def kinds(client: Temporal, run: WorkflowExecution) -> Counter[str]:
 
 async def connect(temporal: TemporalOnPostgreSQL) -> Temporal:
     return await Temporal.connect(temporal.address, data_converter=pydantic_data_converter)
-
-
-def packed(database: PostgreSQL) -> None:
-    """Leave nothing in the files but what is stored: rows that were replaced stay there until a vacuum."""
-    for name in SCHEMAS:
-        database.query("VACUUM FULL", name)
-
-
-def size(database: PostgreSQL) -> int:
-    """Bytes of both databases."""
-    return sum(int(database.query(f"SELECT pg_database_size('{name}')", name)) for name in SCHEMAS)
 
 
 def cpu_seconds(manager: Manager) -> float:

@@ -9,6 +9,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from localcluster.environment import Manager
+from localcluster.postgresql import PostgreSQL
+from localcluster.temporal import SCHEMAS
 
 
 @dataclass(frozen=True)
@@ -77,3 +79,14 @@ def distribution(seconds: Sequence[float]) -> str:
         f"min {ordered[0]:.3f} s, median {statistics.median(ordered):.3f} s, p90 {p90:.3f} s, "
         f"max {ordered[-1]:.3f} s (n={len(ordered)})"
     )
+
+
+def packed(database: PostgreSQL) -> None:
+    """Leave nothing in the files but what is stored: rows that were replaced stay there until a vacuum."""
+    for name in SCHEMAS:
+        database.query("VACUUM FULL", name)
+
+
+def size(database: PostgreSQL) -> int:
+    """Bytes of both databases."""
+    return sum(int(database.query(f"SELECT pg_database_size('{name}')", name)) for name in SCHEMAS)

@@ -1,21 +1,25 @@
-"""`btpctl in-use`: what keeps the manager from being uninstalled, since nobody would go on with it."""
+"""Before the manager is uninstalled: what nobody would go on with then, and the resync that nobody would serve."""
 
 import asyncio
-from typing import Final
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 from temporalio.client import Client
 
 from btpctl import show
-from btpctl.connections import Cluster, cluster, temporal
-from btpctl.errors import answered
+from btpctl.connections import Cluster, cluster, connected, temporal
+from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
+from dispatch.names import schedule_id
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import BTP_OPERATORS, SECRETS
 from models.names import KYMA_NAMESPACE, RECLAIM_SECRET, RECLAIM_WORKFLOW
-from models.text import plain
+from models.text import plain, some
+from runtime.settings import SettingsError
+from worker.schedule import end_resync
+from worker.task_queue import RECENT, workers
 
 MOST_NAMED: Final = 20
 
@@ -24,7 +28,12 @@ def register(app: typer.Typer, console: Console) -> None:
     """Add the command to the command line."""
 
     @command(app, "in-use")
-    def in_use(options: Options) -> None:
+    def in_use(
+        options: Options,
+        end_resync: Annotated[
+            bool, typer.Option("--end-resync", help="Where there is none, end the resync too, as the last step before.")
+        ] = False,
+    ) -> None:
         """Name every BtpOperator and every open reclaim that uninstalling would strand. Ends with 1 if there is one."""
         operators, reclaims = asyncio.run(_look(options))
         blocks = [f"BtpOperator {name} exists: delete it and wait until it is gone" for name in operators]
@@ -39,6 +48,13 @@ def register(app: typer.Typer, console: Console) -> None:
         if blocks:
             raise typer.Exit(1)
         console.print("no BtpOperator exists, and no reclaim is open")
+        if end_resync:
+            console.print(asyncio.run(_last_step(options)), soft_wrap=True)
+
+    @command(app, "end-resync")
+    def end(options: Options) -> None:
+        """Delete the Schedule of resyncs in Temporal, after an uninstallation: nobody would serve what it starts."""
+        show.write(console, [show.sentence(asyncio.run(_after_the_last_worker(options)))])
 
 
 async def _look(options: Options) -> tuple[list[str], list[str]]:
@@ -75,3 +91,30 @@ async def open_reclaims(client: Client, task_queue: str) -> list[str]:
     """
     query = f"WorkflowType = '{RECLAIM_WORKFLOW}' AND ExecutionStatus = 'Running' AND TaskQueue = '{task_queue}'"
     return [plain(run.id) async for run in client.list_workflows(query, limit=MOST_NAMED)]
+
+
+async def _last_step(options: Options) -> str:
+    """The workers are about to go. That Temporal is away for good may be why: it is no reason to stay."""
+    try:
+        return await _end_resync(options)
+    except (CommandError, SettingsError) as error:
+        return f"the resync stays in Temporal, and `btpctl end-resync` ends it later: {error}"
+
+
+async def _after_the_last_worker(options: Options) -> str:
+    async with connected(options) as ends:
+        queue = ends.cluster.identity.task_queue
+        alive = await answered(workers(ends.temporal, queue), "Temporal", options.timeout)
+    if alive:
+        raise CommandError(
+            f"workers asked task queue {queue} for work within the last {RECENT.total_seconds():.0f} s, and would make "
+            f"the Schedule again: uninstall them first: {', '.join(some(alive))}"
+        )
+    return await _end_resync(options)
+
+
+async def _end_resync(options: Options) -> str:
+    async with connected(options) as ends:
+        here = ends.cluster.identity
+        ended = await answered(end_resync(here, ends.temporal), "Temporal", options.timeout)
+    return f"schedule {schedule_id(here.task_queue)} {'is deleted' if ended else 'does not exist'}"

@@ -87,11 +87,15 @@ class TemporalServer:
 
     def heartbeats(self) -> int:
         """How many heartbeats of activities this process of it has taken."""
-        return self._counted("service_requests{", 'operation="RecordActivityTaskHeartbeat"', 'service_name="frontend"')
+        return self.requests("RecordActivityTaskHeartbeat")
+
+    def requests(self, operation: str) -> int:
+        """How many requests of an operation, such as StartWorkflowExecution, this process's frontend has taken."""
+        return self._counted("service_requests{", f'operation="{operation}"', 'service_name="frontend"')
 
     def _counted(self, metric: str, *labels: str) -> int:
         """The sum of a metric whose line begins so and has these labels."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         return sum(
             int(float(line.split()[-1]))
@@ -142,9 +146,15 @@ class TemporalOnPostgreSQL(TemporalServer):
         wait_until(lambda: self._cli(*create), "the namespace to be registered", self.process)
         wait_until(lambda: self._cli("workflow", "list", "--namespace", NAMESPACE), "the namespace to be known")
 
+    @property
+    def _dynamic_file(self) -> Path:
+        return self._folder / "dynamic.yaml"
+
     def _command(self) -> Sequence[str | Path]:
         config = self._folder / "temporal-server.yaml"
         config.write_text(yaml.safe_dump(self._config()))
+        values = {key: [{"value": value, "constraints": {}}] for key, value in self.dynamic.items()}
+        self._dynamic_file.write_text(yaml.safe_dump(values))
         services = [flag for name in self._services for flag in ("--service", name)]
         return [binary("temporal-server"), "--config-file", config, "--allow-no-auth", "start", *services]
 
@@ -168,6 +178,7 @@ class TemporalOnPostgreSQL(TemporalServer):
         itself = {"enabled": True, "initialFailoverVersion": 1, "rpcName": "frontend", "rpcAddress": self.address}
         return {
             "log": {"stdout": True, "level": "warn"},
+            "dynamicConfigClient": {"filepath": str(self._dynamic_file), "pollInterval": "10s"},
             "persistence": {
                 "defaultStore": main,
                 "visibilityStore": visibility,
@@ -175,6 +186,7 @@ class TemporalOnPostgreSQL(TemporalServer):
                 "datastores": stores,
             },
             "global": {
+                "metrics": {"prometheus": {"listenAddress": f"127.0.0.1:{self._metrics}"}},
                 "membership": {"maxJoinDuration": "30s", "broadcastAddress": "127.0.0.1"},
                 **({"authorization": self._authorization()} if self._keys else {}),
             },

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -28,6 +29,12 @@ from tests.cluster import remove_everything
 # The same examples in every run, and none fails because the machine was slow.
 settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 settings.load_profile("repeatable")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if sys.version_info < (3, 11, 7):  # 3.11.2, Debian 12's, says so of connections that aiohttp has closed
+        config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio._SSLProtocolTransport")
+
 
 OPERAND_CHART = CHECKOUT / "chart" / "sap-btp-operator"
 

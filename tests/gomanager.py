@@ -153,10 +153,18 @@ class GoManager:
 
     def _put(self, obj: Object) -> None:
         resource, meta = chart_kind(obj), obj["metadata"]
-        live = self._live(obj)
-        assert live is not None
-        body = {**obj, "metadata": {**meta, "resourceVersion": live["metadata"]["resourceVersion"]}}
-        self._cluster.request("PUT", f"{resource.path(meta.get('namespace'), meta['name'])}?{AS_THEIRS}", body)
+        path = resource.path(meta.get("namespace"), meta["name"])
+        for left in reversed(range(5)):
+            live = self._live(obj)
+            assert live is not None
+            body = {**obj, "metadata": {**meta, "resourceVersion": live["metadata"]["resourceVersion"]}}
+            try:
+                self._cluster.request("PUT", f"{path}?{AS_THEIRS}", body)
+                return
+            except urllib.error.HTTPError as error:
+                # Controllers write too, to a new CustomResourceDefinition above all.
+                if error.code != 409 or not left:
+                    raise
 
     def _live(self, obj: Object) -> Object | None:
         resource, meta = chart_kind(obj), obj["metadata"]

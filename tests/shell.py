@@ -1,5 +1,7 @@
 """Runs the commands of a page, as far as this project's pages use kubectl and Helm: what a page says is tried."""
 
+import itertools
+import json
 import os
 import re
 import shlex
@@ -10,6 +12,7 @@ from typing import Any, Final
 
 import yaml
 
+from kube.resources import BTP_OPERATORS
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import helm
 from models.names import KYMA_NAMESPACE
@@ -24,6 +27,7 @@ WHERE: Final = {
     "rolebinding": f"{RBAC}/namespaces/{KYMA_NAMESPACE}/rolebindings",
     "clusterrole": f"{RBAC}/clusterroles",
     "clusterrolebinding": f"{RBAC}/clusterrolebindings",
+    "btpoperator": BTP_OPERATORS.path(KYMA_NAMESPACE),
 }
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 
@@ -62,8 +66,10 @@ class Shell:
             case ["kubectl", "label", kind, name, label]:
                 key, value = label.split("=")
                 self._patch(f"{WHERE[kind]}/{name}", {"metadata": {"labels": {key: value}}})
-            case ["kubectl", "delete", kinds, name]:
-                for kind in kinds.split(","):
+            case ["kubectl", "patch", kind, name, "--type", "merge", "-p", change]:
+                self._patch(f"{WHERE[kind]}/{name}", json.loads(change))
+            case ["kubectl", "delete", kinds, *names]:
+                for kind, name in itertools.product(kinds.split(","), names):
                     self.cluster.request("DELETE", f"{WHERE[kind]}/{name}")
             case _:
                 raise NotImplementedError(line)

@@ -1,12 +1,15 @@
 """Builds every client once, wires activities and workflows, and serves the task queue until it is told to stop."""
 
 import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 from activities.registry import all_activities
 from kube.client import Kube
@@ -92,17 +95,33 @@ def build_worker(
     place: str = "",
 ) -> Worker:
     """The Temporal worker with everything in it."""
+    activities = all_activities(kube, renderer, task_queue, listed, bounds, any_address, place)
+    return worker_with(client, task_queue, activities)
+
+
+def worker_with(
+    client: Client,
+    task_queue: str,
+    activities: Sequence[Callable[..., Any]],
+    executor: ThreadPoolExecutor | None = None,
+) -> Worker:
+    """The Temporal worker with our workflows, and options that fit them, whatever its activities work on."""
     return Worker(
         client,
         task_queue=task_queue,
         workflows=WORKFLOWS,
-        activities=all_activities(kube, renderer, task_queue, listed, bounds, any_address, place),
+        activities=activities,
+        workflow_task_executor=executor,
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),
         # Each heartbeat is a write of the server's. More would not find a dead worker sooner (DEAD_AFTER); what must
         # be noticed sooner, above all that a CR no longer asks for what is done, is watched (operand/mandated.py).
         max_heartbeat_throttle_interval=timedelta(seconds=3),
+        # Open polls cost Temporal memory, and count towards its limit for a namespace. The server asks for more of them
+        # when work waits.
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(initial=2),
+        activity_task_poller_behavior=PollerBehaviorAutoscaling(initial=1),
         # A run whose worker died is taken up by another one soon.
         sticky_queue_schedule_to_start_timeout=timedelta(seconds=2),
         graceful_shutdown_timeout=timedelta(seconds=3),

@@ -103,6 +103,24 @@ async def restore_resync(settings: Settings, here: Identity, client: Client) -> 
         await ensure_resync(settings, here, client)
 
 
+async def end_resync(here: Identity, client: Client) -> bool:
+    """Delete the Schedule, and say whether there was one. A worker that runs makes it again.
+
+    Raises:
+        SettingsError: the task queue is another cluster's.
+        RPCError: Temporal does not do it.
+    """
+    handle = client.get_schedule_handle(schedule_id(here.task_queue))
+    try:
+        await _refuse_another_cluster(await handle.describe(), here)
+        await handle.delete()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
+
+
 def offset(cluster: str, interval: timedelta) -> timedelta:
     """When in the interval a cluster's resync starts: a fleet's Schedules spread over it instead of meeting."""
     digest = hashlib.sha256(cluster.encode()).digest()

@@ -271,6 +271,11 @@ def test_no_glass_is_broken_while_a_worker_is_alive(deleting: Scene) -> None:
     assert deleting.reported() == {} and deleting.state() == "Deleting"
 
 
+def test_the_resync_is_not_ended_while_a_worker_would_make_it_again(deleting: Scene) -> None:
+    refused = btpctl(deleting, "end-resync")
+    assert refused.status == 2 and "would make the Schedule again: uninstall them first" in refused.err
+
+
 @pytest.mark.long
 def test_without_a_worker_every_command_says_so_in_time(orphaned: Scene) -> None:
     scene = orphaned

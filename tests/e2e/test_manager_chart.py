@@ -21,6 +21,7 @@ from localcluster.binaries import binary
 from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import MANAGER_CHART, RELEASE, helm
+from localcluster.processes import free_port
 from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
@@ -364,7 +365,7 @@ async def test_helm_runs_the_doctor_as_a_test_and_asks_before_it_uninstalls(
     guard = only(objects, "Job", f"{RELEASE}-in-use")
     assert guard["metadata"]["annotations"]["helm.sh/hook"] == "pre-delete" and guard["spec"]["backoffLimit"] == 0
     assert pod_spec(doctor)["containers"][0]["command"] == ["python", "-m", "btpctl", "doctor"]
-    assert pod_spec(guard)["containers"][0]["command"] == ["python", "-m", "btpctl", "in-use"]
+    assert pod_spec(guard)["containers"][0]["command"] == ["python", "-m", "btpctl", "in-use", "--end-resync"]
     assert not [obj for obj in template("uninstallGuard=false") if obj["kind"] == "Job"]
 
 
@@ -374,14 +375,19 @@ async def test_the_guard_ends_with_an_error_that_names_each_btpoperator_with_the
     helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
     try:
         account = control_plane.service_account(KYMA_NAMESPACE, f"{RELEASE}-worker")
+        nowhere = f"127.0.0.1:{free_port()}"
 
         def guard() -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, "-m", "btpctl", "in-use"]
+            command = [sys.executable, "-m", "btpctl", "in-use", "--end-resync", "--temporal-address", nowhere]
             environment = {**os.environ, "KUBECONFIG": str(account), "PYTHONPATH": str(CHECKOUT)}
             return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
         done = await asyncio.to_thread(guard)
-        assert (done.returncode, done.stdout) == (0, "no BtpOperator exists, and no reclaim is open\n")
+        nothing, resync = done.stdout.splitlines()
+        assert (done.returncode, nothing) == (0, "no BtpOperator exists, and no reclaim is open")
+        assert (
+            "the resync stays in Temporal" in resync and f"{nowhere} (--temporal-address) cannot be reached" in resync
+        )
         person.create_operator("still-there")
         done = await asyncio.to_thread(guard)
         assert done.returncode == 1 and f"BtpOperator {KYMA_NAMESPACE}/still-there exists" in done.stdout

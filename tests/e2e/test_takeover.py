@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
 from activities.teardown import TeardownActivities
-from dispatch.names import default_task_queue, schedule_id
+from dispatch.names import schedule_id
 from kube.client import Kube
 from kube.resources import (
+    BTP_OPERATORS,
     CLUSTER_ROLE_BINDINGS,
     CLUSTER_ROLES,
     CONFIG_MAPS,
@@ -37,6 +39,7 @@ from models.conditions import Reason
 from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import (
+    FINALIZER,
     KYMA_NAMESPACE,
     MANAGED_SELECTOR,
     OPERAND_CREDENTIALS_SECRET,
@@ -46,10 +49,13 @@ from models.names import (
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput
 from operand.rendering import ChartRenderer
+from runtime.identity import identity_of
+from runtime.settings import WorkerSettings
 from tests.acting import deprovision, mandate_for, provision
 from tests.conftest import OPERAND_CHART, Eventually
 from tests.gomanager import Family, GoManager, deploy, remove_traces
 from tests.shell import Shell, commands
+from worker.schedule import ensure_resync
 
 WORKER: Final = f"{RELEASE}-worker"
 TOLD: Final = {"ReadyTimeout": "7m", "EnableLimitedCache": "false"}
@@ -214,11 +220,18 @@ async def put_to_use(control_plane: ControlPlane, kube: Kube, person: Person, th
     theirs.reconcile()
 
 
-async def back(shell: Shell, page: Path, theirs: GoManager, kube: Kube) -> None:
+async def back(shell: Shell, page: Path, theirs: GoManager, kube: Kube, temporal: Client) -> None:
     """The steps back, with the first passes of the Go manager between them."""
-    label, uninstall, start, drop_role, drop_election, in_temporal = commands(page, "Back to the Go manager")
+    steps = commands(page, "Back to the Go manager")
+    label, uninstall, let_go, start, drop_role, drop_election, end_resync, renew = steps
+    here = await identity_of(kube, WorkerSettings())
+    await ensure_resync(WorkerSettings(), here, temporal)
     shell.run(label)
     shell.run(uninstall)
+    await kube.create(BTP_OPERATORS, operator_held_by("the-first"))
+    shell.run(let_go.replace("NAMESPACE", KYMA_NAMESPACE).replace("NAME", "the-first"))
+    await kube.delete(BTP_OPERATORS, "the-first", KYMA_NAMESPACE)
+    assert await kube.find(BTP_OPERATORS, "the-first", KYMA_NAMESPACE) is None
     assert operand_lacks(shell.cluster) == []
     shell.run(start)
     theirs.reconcile()
@@ -228,16 +241,43 @@ async def back(shell: Shell, page: Path, theirs: GoManager, kube: Kube) -> None:
     assert "ca.key" in (await kube.get(SECRETS, "ca-server-cert", KYMA_NAMESPACE))["data"]
     shell.run(drop_role)
     shell.run(drop_election)
-    assert in_temporal.endswith(schedule_id(default_task_queue("UID")))
+    said = shell.run(end_resync, "--temporal-address", temporal.service_client.config.target_host)
+    assert said and said.returncode == 0 and f"schedule {schedule_id(here.task_queue)} is deleted" in said.stdout
+    before = await certificates(kube)
+    shell.run(renew)
+    theirs.reconcile()
+    after = await certificates(kube)
+    assert [set(each) for each in after] == [set(each) for each in before] and after != before
 
 
-@pytest.mark.parametrize("go_manager", [Family.POSTED_THEN_PUT], indirect=True)
+async def certificates(kube: Kube) -> list[dict[str, str]]:
+    return [
+        (await kube.get(SECRETS, name, KYMA_NAMESPACE))["data"] for name in ("ca-server-cert", "webhook-server-cert")
+    ]
+
+
+def operator_held_by(name: str) -> dict[str, Any]:
+    """A BtpOperator of this name that carries the finalizer."""
+    metadata = {"name": name, "namespace": KYMA_NAMESPACE, "finalizers": [FINALIZER]}
+    return {"apiVersion": BTP_OPERATORS.api_version, "kind": BTP_OPERATORS.kind, "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    "go_manager",
+    [
+        Family.POSTED_THEN_PUT,
+        pytest.param(Family.APPLIED_THEN_PUT, marks=pytest.mark.long),
+        pytest.param(Family.WITH_PROXY, marks=pytest.mark.long),
+    ],
+    indirect=True,
+)
 async def test_the_pages_steps_lead_to_this_manager_and_back_and_nobody_notices(
     go_manager: GoManager,
     control_plane: ControlPlane,
     kube: Kube,
     person: Person,
     ref: OperatorRef,
+    temporal: Client,
     eventually: Eventually,
     tmp_path: Path,
 ) -> None:
@@ -275,7 +315,7 @@ async def test_the_pages_steps_lead_to_this_manager_and_back_and_nobody_notices(
         assert (await kube.get(SECRETS, "webhook-server-cert", KYMA_NAMESPACE))["data"] == certificate
         assert (operand_lacks(control_plane), await seen(kube)) == ([], untouched)
 
-        await back(shell, page, go_manager, kube)
+        await back(shell, page, go_manager, kube, temporal)
         assert (operand_lacks(control_plane), await seen(kube)) == ([], untouched)
         shell.run(drop_settings)
         shell.run(drop_manager)

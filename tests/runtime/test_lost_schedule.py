@@ -5,15 +5,16 @@ A Temporal that comes back without its data gets its Schedule again, and has eve
 
 import asyncio
 
+import pytest
 from prometheus_client import REGISTRY
 from temporalio.client import Client, ScheduleActionExecutionStartWorkflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.names import schedule_id
 from runtime.identity import Identity
-from runtime.settings import WorkerSettings
+from runtime.settings import SettingsError, WorkerSettings
 from tests.conftest import Eventually
-from worker.schedule import ensure_resync, restore_resync, resync_once_more
+from worker.schedule import end_resync, ensure_resync, restore_resync, resync_once_more
 from worker.task_queue import count_pollers
 from workflows.resync import ResyncWorkflow
 
@@ -49,6 +50,17 @@ async def test_a_paused_schedule_stays_paused_and_is_a_metric(temporal: Client, 
     assert (await handle.describe()).schedule.state.paused
     assert REGISTRY.get_sample_value("btp_resync_paused") == 1
     await handle.delete()
+
+
+async def test_the_resync_is_ended_once_and_only_by_the_cluster_that_it_belongs_to(
+    temporal: Client, task_queue: str
+) -> None:
+    here = Identity("some-cluster", task_queue)
+    await ensure_resync(WorkerSettings(), here, temporal)
+    with pytest.raises(SettingsError, match="serves cluster some-cluster, and this is cluster another"):
+        await end_resync(Identity("another", task_queue), temporal)
+    assert await end_resync(here, temporal)
+    assert not await end_resync(here, temporal)
 
 
 async def test_whoever_polls_the_task_queue_is_counted(
