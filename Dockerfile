@@ -1,7 +1,7 @@
 # One image for all processes: the default command is the worker; others are `python -m trigger`, `python -m codecserver`.
 # `make image` builds it with docker, podman or buildah, and where the two base images cannot be pulled.
-ARG GO_IMAGE=golang:1.26-bookworm
-ARG PYTHON_IMAGE=python:3.13-slim-bookworm
+ARG GO_IMAGE=golang:1.26.6-bookworm@sha256:116d58cbd88c1297624acc6e967a060012422bacf9930927e23fb719189c6f36
+ARG PYTHON_IMAGE=python:3.13.14-slim-bookworm@sha256:9d7f287598e1a5a978c015ee176d8216435aaf335ed69ac3c38dd1bbb10e8d64
 
 # Depends on the pinned module only: a change of the code takes it from the cache.
 FROM ${GO_IMAGE} AS helm
@@ -14,8 +14,10 @@ RUN CGO_ENABLED=0 GOTOOLCHAIN=local go build -trimpath -ldflags "-s -w" -o /helm
 FROM ${PYTHON_IMAGE} AS environment
 # Empty: the public index.
 ARG PYTHON_INDEX=""
-RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir ${PYTHON_INDEX:+--index-url "$PYTHON_INDEX"} uv==0.13.9
 WORKDIR /locked
+COPY uv.txt ./
+RUN python -m venv /uv && \
+    /uv/bin/pip install --no-cache-dir ${PYTHON_INDEX:+--index-url "$PYTHON_INDEX"} --require-hashes --requirement uv.txt
 COPY pyproject.toml uv.lock ./
 ENV UV_LINK_MODE=copy UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never VIRTUAL_ENV=/venv
 RUN /uv/bin/uv export --quiet --frozen --no-default-groups --no-emit-project --output-file requirements.txt && \

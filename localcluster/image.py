@@ -6,6 +6,7 @@ toolchain of this machine.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,9 +21,9 @@ from localcluster.binaries import go
 from localcluster.controlplane import CHECKOUT
 
 TAG: Final = "btp-manager:local"
-PYTHON_IMAGE: Final = "python:3.13-slim-bookworm"
-GO_IMAGE: Final = "golang:1.26-bookworm"
-"""As in the Dockerfile."""
+BASES: Final = dict(re.findall(r"^ARG (\w+)_IMAGE=(\S+)$", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE))
+PYTHON_IMAGE: Final[str] = BASES["PYTHON"]
+GO_IMAGE: Final[str] = BASES["GO"]
 SUITE: Final = "bookworm"
 STAND_IN: Final = f"localhost/btp-manager-python:{SUITE}"
 GO_STAND_IN: Final = f"localhost/btp-manager-go:{SUITE}"

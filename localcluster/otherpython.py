@@ -15,7 +15,7 @@ from localcluster.image import PYTHON_IMAGE
 
 def of_the_image() -> str:
     """The version of the image's Python, such as 3.13."""
-    return PYTHON_IMAGE.partition(":")[2].partition("-")[0]
+    return ".".join(PYTHON_IMAGE.partition(":")[2].partition("-")[0].split(".")[:2])
 
 
 def main(python: str, arguments: list[str]) -> int:

@@ -33,4 +33,4 @@ def test_a_python_that_is_not_to_be_had_is_named_and_nothing_is_tested(
 
 
 def test_the_images_python_is_that_of_the_dockerfile() -> None:
-    assert f"ARG PYTHON_IMAGE=python:{of_the_image()}-" in Path(CHECKOUT / "Dockerfile").read_text()
+    assert f"ARG PYTHON_IMAGE=python:{of_the_image()}." in Path(CHECKOUT / "Dockerfile").read_text()
