@@ -64,7 +64,7 @@ def register(app: typer.Typer, console: Console) -> None:
         if not yes:
             show.write(console, [show.sentence(title), *show.service_objects(left)])
         ask("End hard delete now?", yes)
-        tell(options, name, "skip_to_soft_delete", by, before="soft delete begins; ")
+        tell(options, name, "skip_to_soft_delete", by)
 
 
 async def _left(options: Options, name: str) -> list[Any]:

@@ -22,6 +22,7 @@ from btpctl.service_objects import Found, service_objects
 from kube.client import Kube
 from kube.errors import NotFound
 from kube.resources import BTP_OPERATORS, CHART_KINDS, PODS, SERVICE_BINDINGS
+from models.deprovision import counted
 from models.mandate import Purpose
 from models.names import FINALIZER, KYMA_NAMESPACE
 from models.operators import Operator
@@ -127,9 +128,8 @@ def _told(behind: Behind) -> list[show.Block]:
         )
     ]
     if behind.objects:
-        title = (
-            f"{instances} ServiceInstances and {bindings} ServiceBindings, reported, as they may live on in SAP BTP:"
-        )
+        left = f"{counted(instances, 'ServiceInstance')} and {counted(bindings, 'ServiceBinding')}"
+        title = f"{left}, reported, as they may live on in SAP BTP:"
         blocks += [show.sentence(title), *show.service_objects([each for _, each in behind.objects])]
     else:
         blocks.append(show.sentence("no service objects"))

@@ -121,6 +121,7 @@ def _explain(record: dict[str, Any]) -> None:
     print(f"""
 export KUBECONFIG={record["kubeconfig"]}
 export TEMPORAL_ADDRESS={record["temporal"]}
+export BTP_ANY_ADDRESS=true    # the Service Manager that stands in for SAP's speaks http
 Temporal UI: {record["ui"]}
 
 Secret sap-btp-manager is there already; an operand and a Service Manager that stand in for SAP's run. To try:

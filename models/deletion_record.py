@@ -154,7 +154,7 @@ class DeletionRecord(_OnTheCR):
                 f"resumed, or until {_moment(hold.ends)}, and has {rest} left then"
             )
         earlier = len(told) - MOST_SHOWN
-        return [f"{earlier} earlier interventions", *told[earlier:]] if earlier > 0 else told
+        return [f"earlier interventions: {earlier}", *told[earlier:]] if earlier > 0 else told
 
     def _extend(self, request: ExtendRequest, now: datetime) -> str:
         used = sum(each.minutes for each in self.extensions)

@@ -152,11 +152,12 @@ class ReclaimRound:
 
     async def _decide(self, entry: Entry, found: SapObject, cluster: Cluster, looked: tuple[float, float]) -> None:
         verdict = why_not_abandoned(entry, found.id, cluster)
-        if verdict is None and entry.kind is Kind.INSTANCE and (binding := self._bound.get(found.id)):
-            verdict = Outcome.WAITING, f"its ServiceBinding {binding} has to go first"
-        if verdict is None and found.being_deleted:
+        if found.being_deleted and (verdict is None or verdict[0] is Outcome.NOT_OURS):
+            # Whoever asked for that: nothing is left to decide, and a namesake in the cluster is not meant.
             self._pending[entry] = found.id, ""
             verdict = Outcome.UNDER_WAY, ""
+        if verdict is None and entry.kind is Kind.INSTANCE and (binding := self._bound.get(found.id)):
+            verdict = Outcome.WAITING, f"its ServiceBinding {binding} has to go first"
         if verdict is None and self._only_show:
             verdict = Outcome.WOULD_GO, found.last_words
         if verdict is None:

@@ -108,8 +108,7 @@ class DeprovisionWorkflow:
     @workflow.update
     def skip_to_soft_delete(self, requested_by: str) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
-        self._hard.skip(plain(requested_by))
-        return self._account.progress.message
+        return f"soft delete begins; {self._hard.skip(plain(requested_by))}"
 
     @workflow.update
     async def extend(self, request: ExtendRequest) -> str:

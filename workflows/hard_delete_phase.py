@@ -92,9 +92,10 @@ class HardDelete:
         """Begin anew at once: somebody asked for it, or something may have changed."""
         self._try_again = True
 
-    def skip(self, requested_by: str) -> None:
-        """End it now; soft delete follows."""
+    def skip(self, requested_by: str) -> str:
+        """End it now; soft delete follows. Returns what is left."""
         self._skip_requested_by = requested_by
+        return self._left
 
     async def run(self, record: DeletionRecord, left: str, operand_stays: bool) -> HardDeleteEnd:
         """Go on until the operand is done, the deadline or a person ends it, or the history has grown long.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from activities.reclaim import RECLAIMED
 from kube.errors import KubeError
 from kube.resources import CONFIG_MAPS, SECRETS, SERVICE_INSTANCES
 from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled, unknown_route
@@ -66,6 +67,54 @@ async def test_a_deletion_that_takes_longer_than_a_round_is_not_asked_for_twice(
     stage.sap.asynchronous = 0.0
     assert (await stage.round()).counts == {Outcome.ABSENT: 1, Outcome.RECLAIMED: 1}
     assert await stage.lines() is None
+
+
+async def test_a_deletion_under_way_is_waited_for_though_a_namesake_lives_in_the_cluster(stage: Stage) -> None:
+    """Asked for by a worker that died then; a user has made an object of that name again, which is another in SAP."""
+    stage.sap.asynchronous = 0.5
+    line = stage.abandon("ServiceInstance", "again")
+    being_deleted = {"type": "delete", "state": "in progress"}
+    stage.sap.instances[line["sap_id"]]["last_operation"] = being_deleted
+    await stage.live("ServiceInstance", "again", stage.sap.put("service_instances", "team-a", "again"))
+    await stage.report(line)
+    asyncio.get_running_loop().call_later(0.5, stage.sap.instances.pop, line["sap_id"])
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1}
+    assert stage.sap.deleted() == set() and await stage.lines() is None
+
+
+async def test_a_few_objects_are_deleted_side_by_side_and_never_more(stage: Stage) -> None:
+    await stage.report(*(stage.abandon("ServiceInstance", f"i{number:02}") for number in range(20)))
+    stage.sap.latency = 0.2
+    assert (await stage.round()).counts == {Outcome.RECLAIMED: 20}
+    assert stage.sap.side_by_side["service_instances"] == 8
+
+
+async def test_a_metric_counts_each_outcome(stage: Stage) -> None:
+    def counted() -> dict[str, float]:
+        samples = [sample for metric in RECLAIMED.collect() for sample in metric.samples]
+        return {
+            sample.labels["outcome"]: sample.value
+            for sample in samples
+            if sample.name == "btp_reclaim_total" and sample.labels["kind"] == "ServiceInstance"
+        }
+
+    before = counted()
+    stage.sap.refused.add("refused")
+    in_use = stage.abandon("ServiceInstance", "in-use")
+    await stage.live("ServiceInstance", "in-use", in_use["sap_id"])
+    await stage.report(
+        in_use,
+        stage.abandon("ServiceInstance", "reclaimed"),
+        stage.abandon("ServiceInstance", "absent", sap_id=NOBODY),
+        stage.abandon("ServiceInstance", "protected", protected=True),
+        stage.abandon("ServiceInstance", "edited", sap_id="../edited"),
+        stage.abandon("ServiceInstance", "refused"),
+    )
+    await stage.round()
+    grown = {outcome for outcome, value in counted().items() if value == before.get(outcome, 0.0) + 1}
+    assert grown == {"in use", "reclaimed", "absent", "protected", "not ours", "waiting"}
+    events = await stage.events()
+    assert events.keys() >= {"ReclaimInUse", "ReclaimReclaimed", "ReclaimAbsent", "ReclaimProtected", "ReclaimNotOurs"}
 
 
 async def test_an_object_whose_id_was_never_known_is_found_by_cluster_namespace_and_name(stage: Stage) -> None:

@@ -86,4 +86,4 @@ def test_what_stands_on_the_cr_is_bounded(record: DeletionRecord) -> None:
     assert refusal(record, extend(1), NOON) == "it was extended 20 times already, which is the most"
     assert refusal(record, HOLD, NOON + HOUR) == "it was held 20 times already, which is the most"
     told = record.asked(NOON + HOUR)
-    assert len(told) == 4 and told[0] == "37 earlier interventions"
+    assert len(told) == 4 and told[0] == "earlier interventions: 37"
