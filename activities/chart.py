@@ -16,11 +16,9 @@ from kube.errors import KubeError
 from kube.readiness import has_ready_endpoint, webhook_names
 from kube.resources import (
     APPLY_WAVES,
-    CLUSTER_ROLE_BINDINGS,
     CONFIG_MAPS,
     ENDPOINT_SLICES,
     PRIORITY_CLASSES,
-    ROLE_BINDINGS,
 )
 from models.conditions import Reason
 from models.mandate import Purpose
@@ -41,6 +39,7 @@ from operand.rendering import ChartRenderer
 from operand.rivals import Rivals
 from operand.service_objects import is_operand_needed
 from operand.traces import forget_cluster_id, forget_credentials, former_namespaces, noting
+from operand.unchangeable import apply_or_replace
 from operand.webhook_call import webhook_call_trouble
 
 AT_ONCE: Final = 8
@@ -134,7 +133,7 @@ class ChartActivities:
                 await forget_credentials(self._kube, held, former)
                 for item in items:
                     if item.is_configuration:
-                        await held.apply(item.resource, item.wanted)
+                        await apply_or_replace(self._kube, held, item.resource, item.wanted)
         applied.pruned = await self._prune(surplus, held)
         applied.unchanged = len(items) - len(applied.written)
         return applied
@@ -182,10 +181,9 @@ class ChartActivities:
             async with room:
                 progress.say(f"applying {item.name}")
                 try:
-                    await self._replace_binding(item, held)
                     if item.live:
                         await held.inherit(item.resource, item.live)
-                    after = await held.apply(item.resource, item.wanted)
+                    after = await apply_or_replace(self._kube, held, item.resource, item.wanted)
                     progress.got_answer()
                 except KubeError as error:
                     text = credentials.scrub(f"{item.name}: {error}")
@@ -206,23 +204,6 @@ class ChartActivities:
                 with _named("the cluster id that the operand remembers"):
                     for namespace in {KYMA_NAMESPACE, credentials.namespace}:
                         await forget_cluster_id(self._kube, held, namespace, unless=credentials.cluster_id)
-
-    async def _replace_binding(self, item: Item, held: MandatedKube) -> None:
-        """A roleRef cannot be changed: a binding to another role has to go first (rbac.authorization.k8s.io/v1).
-
-        One without our label may be there too, of an operand that somebody installed with Helm.
-        """
-        if item.resource not in (ROLE_BINDINGS, CLUSTER_ROLE_BINDINGS):
-            return
-        live, wanted = item.live, item.wanted["metadata"]
-        if live is None:
-            named = await self._kube.list(
-                item.resource, wanted.get("namespace"), fields=f"metadata.name={wanted['name']}"
-            )
-            live = next(iter(named.items), None)
-        if live and live.get("roleRef") != item.wanted.get("roleRef"):
-            meta = live["metadata"]
-            await held.delete(item.resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
 
 
 NO_ENDPOINT: Final = f"Service {KYMA_NAMESPACE}/{OPERAND_WEBHOOK_SERVICE} has no ready endpoint"

@@ -26,6 +26,7 @@ from models.names import (
 from operand import pki
 from operand.mandated import MandatedKube
 from operand.ownership import is_labelled, managed
+from operand.unchangeable import apply_or_replace
 
 DNS_NAMES = [f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}.svc", f"{OPERAND_WEBHOOK_SERVICE}.{KYMA_NAMESPACE}"]
 REGENERATIONS = Counter("btp_certs_regenerations", "Certificates made again", ("secret",))
@@ -52,11 +53,11 @@ async def ensure_certificates(kube: Kube, held: MandatedKube) -> str:
         stored_serving = None
     # The CA first: whoever stops in between leaves webhooks that trust more than they need, never less.
     if stored_ca is None or not is_labelled(stored_ca) or _value(stored_ca, "ca.crt") != bundle:
-        await _store(held, CA_SECRET, {"ca.crt": bundle})
+        await _store(kube, held, CA_SECRET, {"ca.crt": bundle})
     if _has_key(stored_ca):  # another manager's, which server-side apply leaves alone
         await kube.json_patch(SECRETS, CA_SECRET, KYMA_NAMESPACE, [{"op": "remove", "path": "/data/ca.key"}])
     if serving and (stored_serving is None or not is_labelled(stored_serving)):
-        await _store(held, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
+        await _store(kube, held, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
     return base64.b64encode(bundle).decode()
 
 
@@ -111,8 +112,10 @@ def _decoded(text: str) -> bytes:
         return b""
 
 
-async def _store(held: MandatedKube, name: str, data: dict[str, bytes]) -> None:
-    await held.apply(
+async def _store(kube: Kube, held: MandatedKube, name: str, data: dict[str, bytes]) -> None:
+    await apply_or_replace(
+        kube,
+        held,
         SECRETS,
         {
             "apiVersion": "v1",

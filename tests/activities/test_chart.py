@@ -16,6 +16,7 @@ from kube.resources import (
     CLUSTER_ROLES,
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
+    DEPLOYMENTS,
     MUTATING_WEBHOOKS,
     NETWORK_POLICIES,
     PRIORITY_CLASSES,
@@ -336,14 +337,49 @@ async def test_custom_certificates_come_and_go_with_the_value(
     assert applied.written == [f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}"]
 
 
-async def test_a_binding_of_somebody_to_another_role_is_replaced(
+async def test_what_somebody_installed_with_a_field_that_nobody_can_change_is_replaced(
     steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     name = "sap-btp-operator-manager-rolebinding"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
     control_plane.request("POST", CLUSTER_ROLE_BINDINGS.path(), {"metadata": {"name": name}, "roleRef": role})
+    labels = {"app": "of-a-plain-installation"}
+    containers = [{"name": "operator", "image": "example.com/operator"}]
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
+    theirs = {"metadata": {"name": OPERAND_DEPLOYMENT}, "spec": {"selector": {"matchLabels": labels}, "template": pods}}
+    control_plane.request("POST", DEPLOYMENTS.path(KYMA_NAMESPACE), theirs)
     await steps.apply(mandate)
     assert (await kube.get(CLUSTER_ROLE_BINDINGS, name))["roleRef"]["name"] == ROLE
+    replaced = (await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE))["spec"]["selector"]["matchLabels"]
+    assert "app" not in replaced
+    await steps.wait_ready(mandate)
+
+
+async def test_what_somebody_made_immutable_is_replaced_when_it_has_to_change_and_not_before(
+    steps: Steps,
+    kube: Kube,
+    control_plane: ControlPlane,
+    person: Person,
+    mandate: Mandate,
+    credentials: dict[str, str],
+) -> None:
+    async def uids() -> list[str]:
+        found = [await kube.get(resource, name, KYMA_NAMESPACE) for resource, name in sealed]
+        return [obj["metadata"]["uid"] for obj in found]
+
+    sealed = [(CONFIG_MAPS, CONFIG), (SECRETS, OPERAND_CREDENTIALS_SECRET)]
+    await steps.apply(mandate)
+    for resource, name in sealed:
+        path, seal = resource.path(KYMA_NAMESPACE, name), {"immutable": True}
+        control_plane.request("PATCH", f"{path}?fieldManager=theirs", seal, "application/merge-patch+json")
+    before = await uids()
+    assert (await steps.apply(mandate)).written == [] and await uids() == before
+    person.put_secret(credentials | {"clientid": "another", "cluster_id": "another"})
+    await steps.apply(mandate)
+    assert (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]["CLUSTER_ID"] == "another"
+    data = (await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE))["data"]
+    assert base64.b64decode(data["clientid"]) == b"another"
+    assert not set(await uids()) & set(before) and (await steps.check_drift(mandate)).drifted == []
 
 
 async def test_names_and_keys_that_yaml_would_read_as_something_else_stay_text(
