@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check audit uv.txt bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check audit uv.txt bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -26,6 +26,9 @@ compare-upstream: binaries ## CHART=FOLDER: in what a newer chart of the operand
 
 module: binaries ## write module/ for Kyma's lifecycle-manager; ARGS="--base URL --set image.repository=..." as in `helm template`
 	@$(RUN) python -m localcluster.module $(ARGS)
+
+release: $(UV) ## write dist/ from the tag of this version; ARGS="--snapshot" without one, else as `make module`
+	@$(RUN) python -m localcluster.distribution $(ARGS)
 
 record: binaries ## record the histories that replay tests use, after a workflow got a new path
 	@$(RUN) python -m tests.replay.record $(ARGS)
@@ -88,7 +91,7 @@ binaries: $(UV)
 
 check: lint types ## everything that needs no server
 
-lint: $(UV) ## style, imports, declared dependencies, licenses, Dockerfile, docker-compose.yml
+lint: $(UV) ## style, imports, declared dependencies, licenses, Dockerfile, docker-compose.yml, workflows of GitHub
 	@$(RUN) ruff format --check .
 	@$(RUN) ruff check .
 	@$(RUN) lint-imports
@@ -96,6 +99,7 @@ lint: $(UV) ## style, imports, declared dependencies, licenses, Dockerfile, dock
 	@$(RUN) python -m localcluster.licenses
 	@$(RUN) hadolint Dockerfile
 	@$(RUN) check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+	@actionlint=$$($(RUN) python -m localcluster.binaries actionlint) && $$actionlint -shellcheck= -pyflakes=
 
 types: $(UV) ## mypy --strict
 	@$(RUN) mypy

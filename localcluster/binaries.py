@@ -1,6 +1,7 @@
 """Gets the servers' binaries: from KUBEBUILDER_ASSETS, from the cache, or built from a pinned Go module.
 
 The cache lies outside the checkout and is keyed by the module's lock file, so a build happens once per version.
+`python -m localcluster.binaries NAME` prints where that binary stands; without a name, those of `make test` are built.
 """
 
 import hashlib
@@ -92,7 +93,9 @@ PROMETHEUS: Final = Module(
     tags="remove_all_sd",  # rules need no client of any cloud
 )
 """Runs the unit tests of the alert rules."""
-MODULES: Final = (CONTROL_PLANE, NODE, TEMPORAL, PROMETHEUS)
+ACTIONLINT: Final = Module("actionlint", {"actionlint": "github.com/rhysd/actionlint/cmd/actionlint"})
+"""Reads .github/workflows, in `make lint`."""
+MODULES: Final = (CONTROL_PLANE, NODE, TEMPORAL, PROMETHEUS, ACTIONLINT)
 OLDEST_GO: Final = (1, 26)
 
 
@@ -178,6 +181,9 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
+        if named := sys.argv[1:]:
+            print(*map(binary, named), sep="\n")
+            sys.exit()
         CONTROL_PLANE.ensure()
         PROMETHEUS.ensure()
         if postgresql.programs():

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -114,12 +115,21 @@ class Engine:
             self._call("rm", container)
 
     def save(self, image: str, archive: Path) -> None:
-        """Write the image into a tar file that `ctr images import` and `docker load` read."""
+        """Write the image into an OCI archive, a tar file that containerd, docker, podman and skopeo read.
+
+        Raises:
+            RuntimeError: docker is older than 25, whose archives are of another kind.
+        """
         archive.unlink(missing_ok=True)
         if self.name == "buildah":
-            self._call("push", image, f"docker-archive:{archive}:{image}")
+            self._call("push", image, f"oci-archive:{archive}:{image}")
+        elif self.name == "podman":
+            self._call("save", "--format", "oci-archive", "--output", str(archive), image)
         else:
             self._call("save", "--output", str(archive), image)
+        with tarfile.open(archive) as file:
+            if "oci-layout" not in file.getnames():
+                raise RuntimeError(f"{self.name} wrote no OCI archive; docker does since version 25")
 
     def identity(self, image: str) -> str:
         """The id of that image: equal ids, equal contents."""

@@ -24,8 +24,8 @@ APIS: Final = "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy"
 """What the clusters that the manifest is for have: Kubernetes 1.30 or later."""
 
 
-def manifest(flags: list[str]) -> list[dict[str, Any]]:
-    """The CRD and every object of the chart, each with the module's label.
+def rendered(flags: list[str]) -> list[dict[str, Any]]:
+    """The CRD and every object of the chart that needs no Helm; `flags` as `helm template` takes them.
 
     Raises:
         ValueError: Helm refuses the values, in its own words.
@@ -35,7 +35,12 @@ def manifest(flags: list[str]) -> list[dict[str, Any]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     if done.returncode:
         raise ValueError(" ".join(done.stderr.split()))
-    objects = [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+    return [obj for obj in yaml.safe_load_all(done.stdout) if obj]
+
+
+def manifest(flags: list[str]) -> list[dict[str, Any]]:
+    """The same, each object with the module's label."""
+    objects = rendered(flags)
     for obj in objects:
         obj["metadata"]["labels"] = {**(obj["metadata"].get("labels") or {}), **LABEL}
     return objects
