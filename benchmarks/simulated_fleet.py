@@ -48,6 +48,8 @@ DELETING: Final = 0.05
 IDLE: Final = 60.0
 THROTTLED: Final = 100
 AT_ONCE: Final = 100
+ON_A_CONNECTION: Final = 10
+"""Workers that share a connection to Temporal; a real one has its own. Too many polls on one wait for each other."""
 LONGEST: Final = 900.0
 COUNTED_AFTER: Final = 2.0
 """Seconds until the server's page of metrics has what it counted."""
@@ -72,9 +74,9 @@ class _Fleet:
         self._clusters: list[SimulatedCluster] = []
 
     async def run(self) -> None:
-        client = await Client.connect(self._temporal.address, data_converter=pydantic_data_converter)
-        await have_search_attributes(client)
-        self._clusters = [SimulatedCluster(client) for _ in range(self._number)]
+        clients = [await self._connect() for _ in range(0, self._number, ON_A_CONNECTION)]
+        await have_search_attributes(clients[0])
+        self._clusters = [SimulatedCluster(clients[number // ON_A_CONNECTION]) for number in range(self._number)]
         async with AsyncExitStack() as stack:
             executor = stack.enter_context(ThreadPoolExecutor(4))
             with self._counted("workers start"):
@@ -83,10 +85,13 @@ class _Fleet:
             print(f"{self._number} workers serve", flush=True)
             await self._all_at_once()
             await self._idle()
-            await self._resyncs(client)
+            await self._resyncs(clients[0])
             await self._some_delete()
             await self._restarted()
             await self._throttled()
+
+    async def _connect(self) -> Client:
+        return await Client.connect(self._temporal.address, data_converter=pydantic_data_converter)
 
     async def _all_at_once(self) -> None:
         with self._counted("every cluster gets its CR at once"):
