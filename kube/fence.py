@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import aiohttp
+from aiohttp.connector import Connection
 
 ALLOWED: Final[ContextVar[Callable[[], bool] | None]] = ContextVar("allowed", default=None)
 """The question of the request that the current task sends; None where nothing has to hold."""
@@ -18,8 +19,17 @@ class NotSent(Exception):
     """What the request rests on no longer holds, so it was not sent."""
 
 
+class FencedRequest(aiohttp.ClientRequest):
+    """For a client session of our own (`request_class`): asks before each sending, and gives the connection back."""
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        await _ask()
+        return await super().send(conn)
+
+
 def fence() -> aiohttp.TraceConfig:
-    """For a client session: ask before each sending."""
+    """For a client session that a library makes: ask before each sending. The connection of a request that is not sent
+    is closed with the object, by Python."""
     config = aiohttp.TraceConfig()
     config.on_connection_create_end.append(_ask)
     config.on_connection_reuseconn.append(_ask)

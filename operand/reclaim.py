@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Final
 
 from kube.client import Kube
+from kube.fence import NotSent
 from models.reclaim import LEAVES_THE_REPORT, MAX_TOLD, Outcome, Round, Told
 from models.text import plain
 from operand.living import Cluster, look_at_cluster
@@ -169,10 +170,10 @@ class ReclaimRound:
             self._bound[found.instance_id] = f"{entry.namespace}/{entry.name}"
 
     async def _delete(self, entry: Entry, identity: str, looked: tuple[float, float]) -> Verdict | None:
-        if max(now - then for now, then in zip(_now(), looked, strict=True)) > FRESH:
-            return Outcome.WAITING, "the look at the cluster was too old"
         try:
-            operation = await self._sap.delete(entry.kind, identity)
+            operation = await self._sap.delete(entry.kind, identity, lambda: _is_fresh(looked))
+        except NotSent:
+            return Outcome.WAITING, "the look at the cluster was too old"
         except ServiceManagerError as error:
             self._failed(entry, error)
             return None
@@ -268,3 +269,7 @@ def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
 def _now() -> tuple[float, float]:
     """By two clocks: one also runs while the process is frozen, the other while the machine is."""
     return time.monotonic(), time.time()
+
+
+def _is_fresh(looked: tuple[float, float]) -> bool:
+    return max(now - then for now, then in zip(_now(), looked, strict=True)) <= FRESH

@@ -7,7 +7,7 @@ answer that is no object nothing but its description travels on, shortened.
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Any, Final
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from kube.fence import ALLOWED, FencedRequest
 from models.text import plain
 from operand.addresses import PublicAddresses
 from operand.reclaim_credentials import ReclaimCredentials
@@ -111,15 +112,22 @@ class ServiceManager:
             query = {**query, "token": str(token)[:1000]}
         raise Away(f"search {kind.value}: there are more than {MOST_PAGES} pages of that namespace and name")
 
-    async def delete(self, kind: Kind, identity: str) -> str | None:
+    async def delete(self, kind: Kind, identity: str, allowed: Callable[[], bool]) -> str | None:
         """Ask for an object's deletion, once. None if it is gone; else the operation's path, "" if it is not told.
 
+        `allowed` is asked when the connection is ready, right before the request is written to it.
+
         Raises:
+            NotSent: it said no.
             Refused: it will not be deleted now.
             Away: nobody knows whether it was.
         """
         path = f"/v1/{kind.value}/{identity}"
-        answer = await self._ask("DELETE", path)
+        fenced = ALLOWED.set(allowed)
+        try:
+            answer = await self._ask("DELETE", path)
+        finally:
+            ALLOWED.reset(fenced)
         return self._operation_path(answer.location, path) if answer.status == 202 else None
 
     async def operation(self, path: str) -> Operation:
@@ -210,6 +218,11 @@ async def connected(credentials: ReclaimCredentials) -> AsyncIterator[ServiceMan
     headers = {"Accept": "application/json", "User-Agent": "btp-manager"}
     jar = aiohttp.DummyCookieJar()
     async with aiohttp.ClientSession(
-        connector=connector, timeout=timeout, headers=headers, cookie_jar=jar, trust_env=False
+        connector=connector,
+        timeout=timeout,
+        headers=headers,
+        cookie_jar=jar,
+        trust_env=False,
+        request_class=FencedRequest,
     ) as session:
         yield ServiceManager(credentials, session)

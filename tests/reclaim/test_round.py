@@ -14,6 +14,7 @@ from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled
 from localcluster.servicemanager import CLUSTER_ID
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 from models.reclaim import Outcome, RoundInput, digest_of
+from operand import reclaim
 from operand.reclaim_report import ReclaimReport
 from operand.service_manager import ServiceManager
 from tests.reclaim.conftest import Stage
@@ -213,6 +214,28 @@ async def test_what_may_be_taken_over_is_held_by_others_or_has_a_namesake_stays_
     why = await stage.why()
     assert "may take it over" in why["being-created"] and "example.com/theirs" in why["being-deleted"]
     assert "another one in SAP BTP" in why["namesake"]
+
+
+async def test_a_deletion_that_leaves_late_after_the_look_is_not_sent(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process is frozen, or the way to Service Manager slow, once all has been checked."""
+    calls, late, on_time, now = 0, 0.0, ServiceManager.ready, reclaim._now
+
+    async def ready(manager: ServiceManager) -> None:
+        nonlocal calls, late
+        calls += 1
+        late = (
+            60.0 if calls > 2 else 0.0
+        )  # the first for a look at the object, the second before the look at the cluster
+        await on_time(manager)
+
+    monkeypatch.setattr(ServiceManager, "ready", ready)
+    monkeypatch.setattr(reclaim, "_now", lambda: (now()[0] + late, now()[1] + late))
+    await stage.report(stage.abandon("ServiceInstance", "kept"))
+    assert (await stage.round()).counts == {Outcome.WAITING: 1}
+    assert stage.sap.deleted() == set()
+    assert await stage.why() == {"kept": "waiting: the look at the cluster was too old"}
 
 
 async def test_a_protected_instance_is_listed_and_left_alone(stage: Stage) -> None:

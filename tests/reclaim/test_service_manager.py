@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kube.fence import NotSent
 from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled, unknown_route
 from localcluster.servicemanager import ServiceManager as StandIn
 from models.reclaim import digest_of
@@ -16,6 +17,10 @@ from operand.sap_answers import Away, Refused, retry_after
 from operand.service_manager import Kind, connected
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+def always() -> bool:
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +77,29 @@ async def test_a_deletion_is_done_at_once_or_told_by_its_operation(
 ) -> None:
     now, later = (sap.put("service_instances", "team-a", name) for name in ("now", "later"))
     async with connected(credentials) as manager:
-        assert await manager.delete(Kind.INSTANCE, now) is None
-        assert await manager.delete(Kind.INSTANCE, now) is None  # twice is harmless
+        assert await manager.delete(Kind.INSTANCE, now, always) is None
+        assert await manager.delete(Kind.INSTANCE, now, always) is None  # twice is harmless
         sap.asynchronous = 60
-        path = await manager.delete(Kind.INSTANCE, later)
+        path = await manager.delete(Kind.INSTANCE, later, always)
         assert path and path.startswith(f"/v1/service_instances/{later}/operations/")
         assert not (await manager.operation(path)).done
         found = await manager.find(Kind.INSTANCE, later)
         assert found and found.being_deleted
         with pytest.raises(Refused, match=r"concurrent operation in progress.*\(422\)"):
-            await manager.delete(Kind.INSTANCE, later)
+            await manager.delete(Kind.INSTANCE, later, always)
+
+
+async def test_a_deletion_that_is_no_longer_allowed_when_the_connection_is_ready_is_not_sent(
+    sap: StandIn, credentials: ReclaimCredentials
+) -> None:
+    identity = sap.put("service_instances", "team-a", "a")
+    for warm in (False, True):
+        async with connected(credentials) as manager:
+            if warm:
+                await manager.find(Kind.INSTANCE, identity)
+            with pytest.raises(NotSent):
+                await manager.delete(Kind.INSTANCE, identity, lambda: False)
+    assert sap.deleted() == set() and not [call for call in sap.calls if call[0] == "DELETE"]
 
 
 async def test_a_token_is_used_while_it_is_good_and_renewed_before_its_end(
@@ -142,7 +160,7 @@ async def test_a_deletion_whose_answer_is_lost_is_sent_once(sap: StandIn, creden
     sap.faults = [lost_answer("DELETE")]
     async with connected(credentials) as manager:
         with pytest.raises(Away, match="no answer"):
-            await manager.delete(Kind.INSTANCE, identity)
+            await manager.delete(Kind.INSTANCE, identity, always)
     assert sap.calls["DELETE", "service_instances", identity] == 1
 
 
@@ -188,7 +206,7 @@ async def test_an_operation_elsewhere_is_not_asked(
     identity = sap.put("service_instances", "team-a", "a")
     sap.faults = [Fault("DELETE", status=202, headers={"Location": location.format(id=identity)})]
     async with connected(credentials) as manager:
-        assert await manager.delete(Kind.INSTANCE, identity) == ""
+        assert await manager.delete(Kind.INSTANCE, identity, always) == ""
 
 
 async def test_no_message_quotes_a_credential_or_more_than_a_bounded_description(
