@@ -1,14 +1,18 @@
 """Runs an activity as the CR's own workflow would: the activity looks at who asks."""
 
+import contextlib
 import dataclasses
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.teardown import TeardownActivities
 from dispatch.names import workflow_id
 from kube.client import Kube
+from models.deprovision import TeardownInput
 from models.mandate import Mandate, Mandated
 from models.names import DEPROVISION_WORKFLOW, PROVISION_WORKFLOW
 from models.operators import OperatorRef
@@ -44,3 +48,12 @@ def _environment(input: Mandate | Mandated, workflow_type: str) -> ActivityEnvir
         schedule_to_close_timeout=timedelta(minutes=5),
     )
     return environment
+
+
+async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
+    """Attempts follow each other as in a workflow: the API server takes up to a minute to let a definition go."""
+    for _ in range(4):
+        with contextlib.suppress(ApplicationError):
+            await deprovision(teardown.remove_resources, TeardownInput(mandate=mandate))
+            return
+    raise AssertionError("the operand was not removed in four attempts")

@@ -33,7 +33,12 @@ settings.load_profile("repeatable")
 
 def pytest_configure(config: pytest.Config) -> None:
     if sys.version_info < (3, 11, 7):  # 3.11.2, Debian 12's, says so of connections that aiohttp has closed
-        config.addinivalue_line("filterwarnings", "ignore:unclosed transport <asyncio._SSLProtocolTransport")
+        for left in (
+            "transport <asyncio._SSLProtocolTransport",
+            "transport <_SelectorSocketTransport",
+            "<socket.socket",
+        ):
+            config.addinivalue_line("filterwarnings", f"ignore:unclosed {left}")
 
 
 OPERAND_CHART = CHECKOUT / "chart" / "sap-btp-operator"

@@ -22,12 +22,11 @@ from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from localcluster.processes import free_port
-from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
-from tests.acting import deprovision, provision
+from tests.acting import provision, removed
 from tests.conftest import OPERAND_CHART, Eventually
 
 NAMESPACE = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
@@ -105,7 +104,7 @@ async def test_a_removed_operand_leaves_the_manager_where_it_is(
         renderer = ChartRenderer(OPERAND_CHART, rbac=False)
         await provision(ChartActivities(kube, renderer).apply_chart, ChartInput(mandate=mandate))
         await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
-        await deprovision(TeardownActivities(kube).remove_resources, TeardownInput(mandate=mandate))
+        await removed(TeardownActivities(kube), mandate)
         assert person.managed_objects() == []
         left = json.loads(helm(control_plane, "status", RELEASE, "-o", "json"))
         assert left["info"]["status"] == "deployed"

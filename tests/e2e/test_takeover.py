@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import pytest
 from temporalio.client import Client
-from temporalio.exceptions import ApplicationError
 
 from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
@@ -36,7 +35,6 @@ from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from models.conditions import Reason
-from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import (
     FINALIZER,
@@ -51,7 +49,7 @@ from models.provision import Applied, Assessment, ChartInput
 from operand.rendering import ChartRenderer
 from runtime.identity import identity_of
 from runtime.settings import WorkerSettings
-from tests.acting import deprovision, mandate_for, provision
+from tests.acting import mandate_for, provision, removed
 from tests.conftest import OPERAND_CHART, Eventually
 from tests.gomanager import Family, GoManager, deploy, remove_traces
 from tests.shell import Shell, commands
@@ -125,15 +123,6 @@ async def ours(
             await removed(TeardownActivities(manager.kube), mandate)
     finally:
         helm(control_plane, "uninstall", RELEASE, "--wait", "--no-hooks")
-
-
-async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
-    """Attempts follow each other as in a workflow: the API server takes up to a minute to let a definition go."""
-    for _ in range(4):
-        with contextlib.suppress(ApplicationError):
-            await deprovision(teardown.remove_resources, TeardownInput(mandate=mandate))
-            return
-    raise AssertionError("the operand was not removed in four attempts")
 
 
 async def pods(kube: Kube) -> tuple[int, dict[str, Any]]:
