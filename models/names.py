@@ -16,6 +16,8 @@ ABANDONED_REPORT: Final = "abandoned"
 """Value of that label on every ConfigMap of the report of abandoned objects."""
 ABANDONED_COUNT_ANNOTATION: Final = "operator.kyma-project.io/abandoned-objects"
 """How many objects one ConfigMap of the report names: whoever counts them need not read the names."""
+RECLAIM_PENDING_ANNOTATION: Final = "operator.kyma-project.io/reclaim-pending-objects"
+"""How many of them reclaim has tried in vain so far, and tries again."""
 RECLAIM_SECRET: Final = "sap-btp-reclaim"
 """Credentials of plan subaccount-admin. Its presence is the consent to delete in SAP BTP what a soft delete let go."""
 

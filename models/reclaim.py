@@ -41,6 +41,9 @@ LEAVES_THE_REPORT: Final = frozenset({Outcome.RECLAIMED, Outcome.ABSENT, Outcome
 FOR_A_PERSON: Final = frozenset({Outcome.PROTECTED, Outcome.NOT_OURS})
 """Stays in the report, and no further try changes it."""
 
+TRIED_AGAIN: Final = frozenset({Outcome.REFUSED, Outcome.UNDER_WAY, Outcome.WAITING})
+"""Stays in the report until a later round is luckier, or reclaim gives up."""
+
 
 class Scope(BaseModel):
     """What is to be reclaimed."""

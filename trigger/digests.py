@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from kube.answers import ReadObject
 from models.conditions import Reason, State, ready_condition
-from models.names import ABANDONED_COUNT_ANNOTATION, FIELD_MANAGER
+from models.names import ABANDONED_COUNT_ANNOTATION, FIELD_MANAGER, RECLAIM_PENDING_ANNOTATION
 from models.operators import Operator
 
 
@@ -54,15 +54,16 @@ class PresenceDigest:
 
 @dataclass(frozen=True, slots=True)
 class ReportDigest:
-    """A ConfigMap that names abandoned objects: how many."""
+    """A ConfigMap that names abandoned objects: how many, and how many of them reclaim tries again."""
 
     objects: int
+    pending: int
 
     @classmethod
     def of(cls, obj: ReadObject) -> "ReportDigest":
-        count = str((obj["metadata"].get("annotations") or {}).get(ABANDONED_COUNT_ANNOTATION))
         # Somebody may have edited it; a report that is there names at least one object.
-        return cls(int(count) if count.isascii() and count.isdigit() and len(count) < 10 else 1)
+        notes = obj["metadata"].get("annotations") or {}
+        return cls(_number(notes.get(ABANDONED_COUNT_ANNOTATION), 1), _number(notes.get(RECLAIM_PENDING_ANNOTATION), 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,10 @@ class ChartDigest:
         lost = bool(before.fields) and not self.fields
         flipped = bool(before.available) and self.available != before.available
         return touched or lost or flipped or (self.deleting and not before.deleting)
+
+
+def _number(text: object, otherwise: int) -> int:
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 10 else otherwise
 
 
 def _known(word: object, words: type[StrEnum]) -> str:

@@ -20,7 +20,7 @@ class WatchMetrics(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield self._states()
-        yield self._abandoned()
+        yield from self._abandoned()
         yield self._ages()
 
     def _states(self) -> GaugeMetricFamily:
@@ -35,15 +35,20 @@ class WatchMetrics(Collector):
             state.add_metric([ref.namespace, ref.name, digest.state, digest.reason], 1)
         return state
 
-    def _abandoned(self) -> GaugeMetricFamily:
+    def _abandoned(self) -> Iterator[GaugeMetricFamily]:
         """Absent, not 0, while nobody knows: a trigger that cannot read reports must not say that there are none."""
         abandoned = GaugeMetricFamily(
             "btp_abandoned_objects", "Service objects that ConfigMaps sap-btp-abandoned, -2, ... name"
         )
+        pending = GaugeMetricFamily(
+            "btp_reclaim_pending_objects",
+            "Those of them that reclaim has tried in vain so far, and tries again",
+        )
         if self._report.synced:
             digests: list[ReportDigest] = list(self._report.known.values())
             abandoned.add_metric([], sum(digest.objects for digest in digests))
-        return abandoned
+            pending.add_metric([], sum(digest.pending for digest in digests))
+        yield from (abandoned, pending)
 
     def _ages(self) -> GaugeMetricFamily:
         age = GaugeMetricFamily(

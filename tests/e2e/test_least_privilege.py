@@ -255,6 +255,7 @@ VALUES = {
     # object was looked for that is not there, and Temporal was away for a while.
     "btp_operator_state": r'{name="watched",namespace="kyma-system",reason="ReconcileSucceeded",state="Ready"} 1.0',
     "btp_abandoned_objects": r" [1-9]",
+    "btp_reclaim_pending_objects": " 0.0",  # no Secret sap-btp-reclaim: tests/trigger/test_watcher.py has another value
     "btp_watch_last_event_age_seconds": r'{kind="Secret"} \d',
     "btp_trigger_nudges_total": r'{result="failed"} 0.0',
     "btp_kube_requests_total": r'{code="404",kind="\w+",verb="get"} [1-9]',

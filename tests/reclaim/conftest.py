@@ -23,7 +23,13 @@ from kube.resources import (
 from localcluster.client import Person
 from localcluster.servicemanager import CLUSTER_ID
 from localcluster.servicemanager import ServiceManager as StandIn
-from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
+from models.names import (
+    ABANDONED_CONFIGMAP,
+    ABANDONED_COUNT_ANNOTATION,
+    KYMA_NAMESPACE,
+    RECLAIM_PENDING_ANNOTATION,
+    RECLAIM_SECRET,
+)
 from models.operators import OperatorRef
 from models.reclaim import Round, RoundInput, digest_of
 from tests.cluster import ensure_namespace
@@ -78,10 +84,12 @@ class Stage:
         found = await self.kube.find(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE)
         if found is None:
             return None
-        lines = found["data"]["objects.jsonl"].splitlines()
-        counts = [found["data"].get("total"), *(found["metadata"].get("annotations") or {}).values()]
-        assert set(counts) <= {None, str(len(lines))}
-        return [json.loads(line) for line in lines]
+        lines = [json.loads(line) for line in found["data"]["objects.jsonl"].splitlines()]
+        notes = found["metadata"].get("annotations") or {}
+        assert {found["data"].get("total"), notes.get(ABANDONED_COUNT_ANNOTATION)} <= {None, str(len(lines))}
+        tried = [line for line in lines if line.get("reclaim", "").startswith(("refused", "under way", "waiting"))]
+        assert notes.get(RECLAIM_PENDING_ANNOTATION, "0") == str(len(tried))
+        return lines
 
     async def why(self) -> dict[str, str]:
         """By name, why it is still reported."""

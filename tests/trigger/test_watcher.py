@@ -20,7 +20,13 @@ from localcluster.client import CREDENTIALS, Person
 from models.conditions import Reason
 from models.deprovision import AbandonedObject
 from models.mandate import Mandate, Purpose
-from models.names import ABANDONED_CONFIGMAP, CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_DEPLOYMENT
+from models.names import (
+    ABANDONED_CONFIGMAP,
+    CREDENTIALS_SECRET,
+    KYMA_NAMESPACE,
+    OPERAND_DEPLOYMENT,
+    RECLAIM_PENDING_ANNOTATION,
+)
 from models.operators import OperatorRef
 from models.provision import ChartInput
 from models.status import Finding, StatusInput
@@ -180,7 +186,14 @@ async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_object
     async def three() -> bool:
         return abandoned() == 3
 
+    async def two_pending() -> bool:
+        return registry.get_sample_value("btp_reclaim_pending_objects") == 2
+
     await eventually(three)
+    assert registry.get_sample_value("btp_reclaim_pending_objects") == 0
+    noted = {"metadata": {"annotations": {RECLAIM_PENDING_ANNOTATION: "2"}}}
+    await kube.merge(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE, noted)
+    await eventually(two_pending)
     await kube.delete(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE)
 
     async def none() -> bool:

@@ -51,13 +51,14 @@ def test_an_object_that_only_carries_our_label_is_never_news() -> None:
     assert not news(obj(theirs), obj(theirs | {"time": "u"}))
 
 
-def test_a_report_that_somebody_edited_names_at_least_one_object() -> None:
+def test_a_report_that_somebody_edited_names_at_least_one_object_and_none_that_reclaim_tries_again() -> None:
     def report(count: str) -> dict[str, Any]:
-        return {"metadata": {"name": "r", "annotations": {"operator.kyma-project.io/abandoned-objects": count}}}
+        counted = ("operator.kyma-project.io/abandoned-objects", "operator.kyma-project.io/reclaim-pending-objects")
+        return {"metadata": {"name": "r", "annotations": dict.fromkeys(counted, count)}}
 
-    assert ReportDigest.of(report("12")).objects == 12
+    assert ReportDigest.of(report("12")) == ReportDigest(objects=12, pending=12)
     for edited in (report("many"), report("-1"), report("\u0661"), report("9" * 400), {"metadata": {"name": "r"}}):
-        assert ReportDigest.of(edited).objects == 1
+        assert ReportDigest.of(edited) == ReportDigest(objects=1, pending=0)
 
 
 def test_a_status_write_on_a_btpoperator_changes_nothing_of_its_digest() -> None:
