@@ -200,7 +200,7 @@ async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: 
     within_the_limits_of_the_chart(scene, "25 instances of 1 MB, soft delete")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.ready()
     assert scene.operand is not None
@@ -221,7 +221,7 @@ async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, mon
     finally:
         await kube.close()
     resume(scene)
-    await asyncio.to_thread(scene.delete, seconds=240)
+    await asyncio.to_thread(scene.delete, seconds=420)
     scene.nothing_left()
     assert (await scene.result()).abandoned_total == MANY
     within_the_limits_of_the_chart(scene, f"{MANY} small instances, soft delete")
