@@ -49,7 +49,7 @@ IDLE: Final = 60.0
 THROTTLED: Final = 100
 AT_ONCE: Final = 100
 ON_A_CONNECTION: Final = 10
-"""Workers that share a connection to Temporal; a real one has its own. Too many polls on one wait for each other."""
+"""Workers that share a connection to Temporal; a real one has its own."""
 LONGEST: Final = 900.0
 COUNTED_AFTER: Final = 2.0
 """Seconds until the server's page of metrics has what it counted."""

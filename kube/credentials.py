@@ -23,7 +23,7 @@ from kubernetes.aio import client as aio_client
 from kubernetes.aio.config import incluster_config, kube_config
 from kubernetes.aio.config.openid import OpenIDRequestor
 
-from kube.fence import fence
+from kube.fence import FencedRequest
 from kube.trust import trusting
 
 RENEWED_BEFORE: Final = 10.0
@@ -65,8 +65,7 @@ def access_with(
     # The package makes its own TLS: this is its way to what kube.trust says.
     configuration.disable_strict_ssl_verification = True
     through_proxy = not pod and not _is_excepted(str(configuration.host), os.environ)
-    configuration.client_session_kwargs = {"trust_env": through_proxy}
-    configuration.trace_configs = [fence()]
+    configuration.client_session_kwargs = {"trust_env": through_proxy, "request_class": FencedRequest}
     api = aio_client.ApiClient(configuration)
     api.user_agent = "btp-manager"
     return Access(api, str(configuration.host), _digest(configuration), files or {}, expires)

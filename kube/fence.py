@@ -6,7 +6,7 @@ itself: so the question is asked at the last moment, each time.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -20,23 +20,10 @@ class NotSent(Exception):
 
 
 class FencedRequest(aiohttp.ClientRequest):
-    """For a client session of our own (`request_class`): asks before each sending, and gives the connection back."""
+    """For a client session (`request_class`): asks before each sending. A connection that is not used is closed."""
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
-        await _ask()
+        allowed = ALLOWED.get()
+        if allowed is not None and not allowed():
+            raise NotSent
         return await super().send(conn)
-
-
-def fence() -> aiohttp.TraceConfig:
-    """For a client session that a library makes: ask before each sending. The connection of a request that is not sent
-    is closed with the object, by Python."""
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_end.append(_ask)
-    config.on_connection_reuseconn.append(_ask)
-    return config
-
-
-async def _ask(*_: Any) -> None:
-    allowed = ALLOWED.get()
-    if allowed is not None and not allowed():
-        raise NotSent

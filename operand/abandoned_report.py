@@ -18,7 +18,6 @@ from kube.resources import CONFIG_MAPS, SERVICE_BINDINGS, Resource
 from models.deletion_record import LONGEST_BECAUSE
 from models.deprovision import MAX_NAMED, AbandonedObject
 from models.names import (
-    ABANDONED_COUNT_ANNOTATION,
     ABANDONED_REPORT,
     KYMA_NAMESPACE,
     REPORT_LABEL,
@@ -28,7 +27,7 @@ from models.text import plain
 from operand.events import LONGEST as LONGEST_EVENT
 from operand.events import write_event
 from operand.mandated import MandatedKube
-from operand.report_parts import KEY, MOST_PARTS, part_name, stored_parts, text_of
+from operand.report_parts import KEY, MOST_PARTS, notes, part_name, stored_parts, text_of
 from operand.service_objects import is_protected, kept_by, last_message
 
 PART_SIZE: Final = 700_000
@@ -128,7 +127,7 @@ class AbandonedReport:
                         "name": part_name(number),
                         "namespace": KYMA_NAMESPACE,
                         "labels": {REPORT_LABEL: ABANDONED_REPORT},
-                        "annotations": {ABANDONED_COUNT_ANNOTATION: str(len(text.splitlines()))},
+                        "annotations": notes(text),
                     },
                     "data": data,
                 },

@@ -13,10 +13,10 @@ from kube.answers import Object
 from kube.client import Kube
 from kube.errors import Conflict
 from kube.resources import CONFIG_MAPS
-from models.names import ABANDONED_COUNT_ANNOTATION, KYMA_NAMESPACE, RECLAIM_PENDING_ANNOTATION
-from models.reclaim import LEAVES_THE_REPORT, TRIED_AGAIN, Told
+from models.names import KYMA_NAMESPACE
+from models.reclaim import LEAVES_THE_REPORT, Told
 from models.text import plain
-from operand.report_parts import KEY, part_name, stored_parts, text_of
+from operand.report_parts import KEY, notes, part_name, stored_parts, text_of
 from operand.service_manager import Kind
 
 TRIES: Final = 5
@@ -98,12 +98,7 @@ class ReclaimReport:
             text = "\n".join(line for old in part.text.splitlines() if (line := _line(old, outcomes)))
             if text == part.text:
                 return
-            lines = text.splitlines()
-            counted = {
-                ABANDONED_COUNT_ANNOTATION: str(len(lines)),
-                RECLAIM_PENDING_ANNOTATION: str(sum(map(_is_tried_again, lines))),
-            }
-            patch = {"metadata": {"resourceVersion": part.version, "annotations": counted}, "data": {KEY: text}}
+            patch = {"metadata": {"resourceVersion": part.version, "annotations": notes(text)}, "data": {KEY: text}}
             try:
                 written = await self._kube.merge(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, patch)
                 self._parts[number] = _Part(part.uid, written["metadata"]["resourceVersion"], text)
@@ -156,14 +151,6 @@ def _entry(line: str) -> Entry | None:
     if not all(isinstance(text, str) for text in texts) or not isinstance(protected, bool | None):
         return None
     return Entry(uid, cr, KINDS[found["kind"]], namespace, name, sap_id, protected)
-
-
-def _is_tried_again(line: str) -> bool:
-    """Whether the last round that met it left it to a later one."""
-    if _entry(line) is None:
-        return False
-    said = str(json.loads(line).get("reclaim", ""))
-    return said.partition(":")[0] in TRIED_AGAIN
 
 
 def _line(line: str, outcomes: Mapping[Entry, Told]) -> str | None:

@@ -3,13 +3,20 @@
 Each holds one JSON object a line. A reader stops at the first that is not there.
 """
 
+import json
 from collections.abc import AsyncIterator
 from typing import Final
 
 from kube.answers import Object
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS
-from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
+from models.names import (
+    ABANDONED_CONFIGMAP,
+    ABANDONED_COUNT_ANNOTATION,
+    KYMA_NAMESPACE,
+    RECLAIM_PENDING_ANNOTATION,
+)
+from models.reclaim import TRIED_AGAIN
 
 MOST_PARTS: Final = 20
 """ConfigMaps that the manager may write; what does not fit is counted, and named in the log."""
@@ -37,3 +44,19 @@ async def stored_parts(kube: Kube) -> AsyncIterator[Object]:
 def text_of(part: Object) -> str:
     """The lines in a ConfigMap of the report."""
     return str((part.get("data") or {}).get(KEY, ""))
+
+
+def notes(text: str) -> dict[str, str]:
+    """What a ConfigMap says of its lines in annotations, for those who count objects and read no names."""
+    lines = text.splitlines()
+    tried_again = sum(map(_is_tried_again, lines))
+    return {ABANDONED_COUNT_ANNOTATION: str(len(lines)), RECLAIM_PENDING_ANNOTATION: str(tried_again)}
+
+
+def _is_tried_again(line: str) -> bool:
+    """Whether reclaim left the object to a later round. A line may have been edited by anybody."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and str(found.get("reclaim", "")).partition(":")[0] in TRIED_AGAIN

@@ -45,10 +45,18 @@ async def apply_or_replace(kube: Kube, held: MandatedKube, resource: Resource, w
     try:
         return await held.apply(resource, wanted)
     except Refused as error:
-        meta = wanted["metadata"]
         stands_against = STANDS_AGAINST.get(resource)
-        live = await kube.find(resource, meta["name"], meta.get("namespace")) if stands_against else None
-        if error.status != 422 or stands_against is None or live is None or not stands_against(wanted, live):
+        live = await _named(kube, resource, wanted) if stands_against and error.status == 422 else None
+        if stands_against is None or live is None or not stands_against(wanted, live):
             raise
-        await held.delete(resource, meta["name"], meta.get("namespace"), uid=live["metadata"]["uid"])
+        meta = live["metadata"]
+        await held.delete(resource, meta["name"], meta.get("namespace"), uid=meta["uid"])
         return await held.apply(resource, wanted)
+
+
+async def _named(kube: Kube, resource: Resource, wanted: Object) -> Object | None:
+    """What has the name that is wanted. A worker may list every kind but Secrets, and get no other by name."""
+    name, namespace = wanted["metadata"]["name"], wanted["metadata"].get("namespace")
+    if resource is SECRETS:
+        return await kube.find(resource, name, namespace)
+    return next(iter((await kube.list(resource, namespace, fields=f"metadata.name={name}")).items), None)

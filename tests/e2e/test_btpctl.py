@@ -313,3 +313,9 @@ def test_glass_is_broken_without_worker_and_temporal(orphaned: Scene) -> None:
     assert found and found["data"]["because"] == "released by alice: Temporal is gone for good"
     assert len(scene.person.service_objects()) == 2 and scene.person.managed_objects()
     assert "no BtpOperator is there" in btpctl(scene, *release, "--yes").err
+
+
+def test_where_nothing_is_in_use_the_guard_of_an_uninstallation_ends_the_resync(orphaned: Scene) -> None:
+    ended = btpctl(orphaned, "in-use", "--end-resync")
+    assert ended.status == 0 and "no BtpOperator exists" in ended.out and " is deleted\n" in ended.out, ended.err
+    assert " does not exist\n" in btpctl(orphaned, "in-use", "--end-resync").out

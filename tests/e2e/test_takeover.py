@@ -40,6 +40,7 @@ from models.names import (
     FINALIZER,
     KYMA_NAMESPACE,
     MANAGED_SELECTOR,
+    OPERAND_CONFIG,
     OPERAND_CREDENTIALS_SECRET,
     OPERAND_DEPLOYMENT,
     OPERAND_FINALIZER,
@@ -162,6 +163,26 @@ async def test_a_key_that_leaves_the_secret_leaves_the_operand_too(
     await ours.look()
     found = await kube.get(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE)
     assert "tls.crt" not in found["data"] and "tls.key" not in found["data"]
+    assert await ours.drifted() == []
+
+
+@pytest.mark.parametrize("go_manager", [Family.POSTED_THEN_PUT], indirect=True)
+async def test_what_cannot_be_changed_is_replaced_with_the_rights_that_a_worker_has(
+    ours: Manager, kube: Kube, control_plane: ControlPlane, person: Person
+) -> None:
+    await kube.delete(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)
+    labels = {"app": "of-a-plain-installation"}
+    pods = {"metadata": {"labels": labels}, "spec": {"containers": [{"name": "o", "image": "example.com/operator"}]}}
+    theirs = {"metadata": {"name": OPERAND_DEPLOYMENT}, "spec": {"selector": {"matchLabels": labels}, "template": pods}}
+    control_plane.request("POST", DEPLOYMENTS.path(KYMA_NAMESPACE), theirs)
+    for resource, name in ((CONFIG_MAPS, OPERAND_CONFIG), (SECRETS, OPERAND_CREDENTIALS_SECRET)):
+        path = f"{resource.path(KYMA_NAMESPACE, name)}?fieldManager=theirs"
+        control_plane.request("PATCH", path, {"immutable": True}, "application/merge-patch+json")
+    person.put_secret(CREDENTIALS | {"clientid": "another", "cluster_id": "another"})
+    await ours.look()
+    deployment = await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE)
+    assert "app" not in deployment["spec"]["selector"]["matchLabels"]
+    assert (await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE))["data"]["CLUSTER_ID"] == "another"
     assert await ours.drifted() == []
 
 

@@ -4,14 +4,12 @@ All attempts are dry runs: the API server authorizes and admits them as it would
 """
 
 import asyncio
-import contextlib
 import urllib.error
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pytest
-from temporalio.exceptions import ApplicationError
 
 from activities.chart import ChartActivities
 from activities.teardown import TeardownActivities
@@ -19,12 +17,11 @@ from kube.client import Kube
 from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
 from localcluster.environment import MANAGER_CHART, RELEASE, helm
-from models.deprovision import TeardownInput
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
-from tests.acting import deprovision, provision
+from tests.acting import provision, removed
 from tests.conftest import OPERAND_CHART, Eventually
 
 pytestmark = pytest.mark.long
@@ -217,15 +214,6 @@ NEEDED = [
     Attempt("delete a binding's Secret", "DELETE", f"{VICTIM}/of-a-binding"),
     Attempt("renew a certificate", "PATCH", f"{KYMA}/secrets/ca-server-cert", {"data": {"ca.crt": "Yg=="}}),
 ]
-
-
-async def removed(teardown: TeardownActivities, mandate: Mandate) -> None:
-    """Attempts follow each other as in a workflow: the API server takes up to a minute to let a definition go."""
-    for _ in range(4):
-        with contextlib.suppress(ApplicationError):
-            await deprovision(teardown.remove_resources, TeardownInput(mandate=mandate))
-            return
-    raise AssertionError("the operand was not removed in four attempts")
 
 
 @pytest.fixture(params=[True, False], ids=["with the policy", "without it"])

@@ -13,6 +13,7 @@ from kube.credentials import access_with
 from kube.errors import Stale, Unavailable
 from kube.resources import SERVICE_INSTANCES
 from kube.transport import Transport
+from tests.conftest import Eventually
 
 EMPTY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n{"kind":"Status","items":[]}'
 
@@ -35,7 +36,7 @@ async def breaking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Kube,
                 writer.write(EMPTY)
                 await writer.drain()
         except asyncio.IncompleteReadError:
-            pass
+            seen.append("closed by the client")
         finally:
             writer.close()
 
@@ -69,6 +70,24 @@ async def test_a_deletion_that_is_not_allowed_is_not_sent_at_all(monkeypatch: py
         with pytest.raises(Stale):
             await kube.delete(SERVICE_INSTANCES, "i", "a", uid="1", allowed=lambda: False)
         assert "DELETE" not in seen
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["a kept connection", "a new connection"])
+async def test_the_connection_of_a_request_that_is_not_sent_does_not_stay_open(
+    monkeypatch: pytest.MonkeyPatch, eventually: Eventually, kept: bool
+) -> None:
+    async def closed() -> bool:
+        return "closed by the client" in seen
+
+    async with breaking(monkeypatch) as (kube, seen):
+        if not kept:  # the server ends the one that was kept
+            with pytest.raises(Unavailable):
+                await kube.delete_collection(SERVICE_INSTANCES, "a", allowed=lambda: True)
+        assert not await closed()
+        answers = iter([True, False])
+        with pytest.raises(Stale):
+            await kube.delete(SERVICE_INSTANCES, "i", "a", uid="1", allowed=lambda: next(answers))
+        await eventually(closed)
 
 
 async def test_one_that_stays_allowed_meets_what_any_request_meets(monkeypatch: pytest.MonkeyPatch) -> None:
