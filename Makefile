@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-python unit coverage lint format types check audit uv.txt bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module release
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -76,6 +76,12 @@ MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigg
 test-node: $(UV) ## the image and the chart on a real node (root, containerd and more: it says what is missing)
 	@$(RUN) python -m localcluster.testnode $(ARGS)
 
+test-compose: $(UV) ## docker-compose.yml with an engine of its own (root, docker.io and more: it says what is missing)
+	@$(RUN) python -m localcluster.testcompose $(ARGS)
+
+test-oldest: $(UV) ## the story on the oldest Kubernetes and Temporal that docs/limits.md names, built once from Go modules
+	@$(RUN) python -m localcluster.oldest $(ARGS)
+
 # What meets Python itself: TLS, the event loop, the texts of exceptions. Empty: the image's Python.
 PYTHON :=
 ON_PYTHON := tests/unit tests/replay tests/activities $(patsubst %,tests/runtime/test_%.py,cluster_credentials temporal_credentials token_url)
@@ -89,7 +95,10 @@ coverage: binaries ## which lines and branches of the manager no test reaches, b
 binaries: $(UV)
 	@$(RUN) python -m localcluster.binaries
 
-check: lint types ## everything that needs no server
+check: lint types docs ## everything that needs no server, the unit tests aside
+
+docs: $(UV) ## what the pages say of commands, settings, files, reasons and one another
+	@$(RUN) pytest -n0 -q tests/unit/test_docs.py tests/unit/test_values.py
 
 lint: $(UV) ## style, imports, declared dependencies, licenses, Dockerfile, docker-compose.yml, workflows of GitHub
 	@$(RUN) ruff format --check .
@@ -110,6 +119,9 @@ audit: $(UV) ## known weaknesses of all locked packages and Go modules, licenses
 format: $(UV) ## put the code into its shape
 	@$(RUN) ruff format .
 	@$(RUN) ruff check --fix .
+
+bench: binaries ## a small run of what people wait for, beside stored figures; ARGS=--store keeps those of this run
+	@$(RUN) python -m benchmarks.small $(ARGS)
 
 bench-provision: binaries ## how long until Ready, and where the time goes
 	@$(RUN) python -m benchmarks.provision $(ARGS)

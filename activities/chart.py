@@ -4,13 +4,13 @@ import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from temporalio import activity
 
 from activities.edge import checked
 from activities.progress import Progress, heartbeating
-from kube.answers import Object
+from kube.answers import Object, pod_spec
 from kube.client import Kube
 from kube.errors import KubeError
 from kube.readiness import has_ready_endpoint, webhook_names
@@ -20,6 +20,7 @@ from kube.resources import (
     ENDPOINT_SLICES,
     PRIORITY_CLASSES,
 )
+from kube.side_by_side import meanwhile, side_by_side
 from models.conditions import Reason
 from models.mandate import Purpose
 from models.names import (
@@ -42,9 +43,6 @@ from operand.traces import forget_cluster_id, forget_credentials, former_namespa
 from operand.unchangeable import apply_or_replace
 from operand.webhook_call import webhook_call_trouble
 
-AT_ONCE: Final = 8
-"""Objects applied side by side."""
-
 
 class ChartActivities:
     """Renders, compares and applies the chart."""
@@ -65,12 +63,15 @@ class ChartActivities:
     @checked
     async def check_drift(self, input: ChartInput) -> Survey:
         """Compare an installed chart with what it should be. Writes nothing."""
-        credentials, ca = await asyncio.gather(self._credentials(), certificates_are_usable(self._kube))
+        credentials, ca, look, slices = await asyncio.gather(
+            self._credentials(),
+            certificates_are_usable(self._kube),
+            self._comparison.look(input.ref),
+            webhook_endpoints(self._kube),
+        )
         if ca is None:
             return Survey(drifted=["the webhook certificates"])
-        (items, surplus), slices = await asyncio.gather(
-            self._comparison.items(input.ref, credentials, ca), webhook_endpoints(self._kube)
-        )
+        items, surplus = await self._comparison.items(look, credentials, ca)
         unready = [*not_ready(items, ca), *([] if has_ready_endpoint(slices) else [NO_ENDPOINT])]
         return Survey(
             drifted=[
@@ -107,7 +108,7 @@ class ChartActivities:
         async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
             progress.got_answer()
             if not await is_operand_needed(self._kube):
-                return Applied(chart_version=self._renderer.version)
+                return Applied()
             credentials = await read_credentials(self._kube, self._any_address)
             if isinstance(credentials, Finding):
                 said, credentials = credentials, await installed_credentials(self._kube)
@@ -118,15 +119,17 @@ class ChartActivities:
     async def _install(
         self, ref: OperatorRef, held: MandatedKube, credentials: Credentials, progress: Progress
     ) -> Applied:
-        progress.say("certificates")
-        with _named("webhook certificates"):
-            ca = await ensure_certificates(self._kube, held)
+        async with meanwhile(self._comparison.look(ref)) as looking:
+            progress.say("certificates")
+            with _named("webhook certificates"):
+                ca = await ensure_certificates(self._kube, held)
+            look = await looking
         progress.say("rendering")
-        items, surplus = await self._comparison.items(ref, credentials, ca)
+        items, surplus = await self._comparison.items(look, credentials, ca)
         await self._check_priority_classes(items)
         former = await former_namespaces(self._kube, credentials.namespace)
         noted = [_noting(item, {credentials.namespace, *former}) for item in items]
-        applied = Applied(chart_version=self._renderer.version)
+        applied = Applied()
         await self._apply(ref, noted, held, credentials, progress, applied)
         if former:
             with _named("credentials left in a namespace of before"):
@@ -157,7 +160,7 @@ class ChartActivities:
 
     async def _check_priority_classes(self, items: list[Item]) -> None:
         """A missing PriorityClass stops pods from being made, and the Deployment's conditions do not say so."""
-        named = {str(_pod_spec(item.wanted).get("priorityClassName") or "") for item in items} - {""}
+        named = {str(pod_spec(item.wanted).get("priorityClassName") or "") for item in items} - {""}
         for name in sorted(named):
             if await self._kube.find(PRIORITY_CLASSES, name) is None:
                 raise Permanent(Reason.MISSING_PRIORITY_CLASS, f"PriorityClass {name} does not exist; create it")
@@ -175,31 +178,23 @@ class ChartActivities:
         going = [item.name for item in changed if item.live and item.live["metadata"].get("deletionTimestamp")]
         if going:
             raise progress.still_waiting(f"still being deleted: {', '.join(going)}", pause=0.5)
-        room = asyncio.Semaphore(AT_ONCE)
 
         async def apply(item: Item) -> None:
-            async with room:
-                progress.say(f"applying {item.name}")
-                try:
-                    if item.live:
-                        await held.inherit(item.resource, item.live)
-                    after = await apply_or_replace(self._kube, held, item.resource, item.wanted)
-                    progress.got_answer()
-                except KubeError as error:
-                    text = credentials.scrub(f"{item.name}: {error}")
-                    raise failure_of(error, Reason.CHART_INSTALL_FAILED, text) from None
-                if self._drift.settle(item, after):
-                    applied.written.append(item.name)
-                    applied.contested += self._rivals.contests(ref.uid, item, after)
+            progress.say(f"applying {item.name}")
+            try:
+                if item.live:
+                    await held.inherit(item.resource, item.live)
+                after = await apply_or_replace(self._kube, held, item.resource, item.wanted)
+                progress.got_answer()
+            except KubeError as error:
+                text = credentials.scrub(f"{item.name}: {error}")
+                raise failure_of(error, Reason.CHART_INSTALL_FAILED, text) from None
+            if self._drift.settle(item, after):
+                applied.written.append(item.name)
+                applied.contested += self._rivals.contests(ref.uid, item, after)
 
         for wave in APPLY_WAVES:
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for item in changed:
-                        if item.resource in wave:
-                            tasks.create_task(apply(item))
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from None
+            await side_by_side(apply, [item for item in changed if item.resource in wave])
             if CONFIG_MAPS in wave:  # and before the operand starts with it
                 with _named("the cluster id that the operand remembers"):
                     for namespace in {KYMA_NAMESPACE, credentials.namespace}:
@@ -226,9 +221,3 @@ def _named(what: str) -> Iterator[None]:
 
 def _noting(item: Item, namespaces: set[str]) -> Item:
     return replace(item, wanted=noting(item.wanted, namespaces)) if item.is_configuration else item
-
-
-def _pod_spec(obj: Object) -> dict[str, Any]:
-    template = (obj.get("spec") or {}).get("template") or {}
-    spec = template.get("spec") if isinstance(template, dict) else None
-    return spec if isinstance(spec, dict) else {}

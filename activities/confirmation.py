@@ -1,6 +1,7 @@
 """Waits until a deletion that must not take service objects along may go on."""
 
 import asyncio
+import contextlib
 from typing import Final
 
 from temporalio import activity
@@ -8,11 +9,11 @@ from temporalio import activity
 from activities.edge import checked
 from activities.progress import heartbeating
 from kube.client import Kube
-from kube.errors import NotFound
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.deprovision import ConfirmationInput, Remaining
 from models.mandate import Purpose
 from operand.mandated import holding
+from operand.service_objects import first_few
 
 LOOK_EVERY: Final = 10.0
 """Seconds between counts: this may take months. A label on the CR has its workflow look at once."""
@@ -32,20 +33,18 @@ class ConfirmationActivities:
         """Return how many service objects there are, as soon as it is not what the CR says."""
         async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE):
             progress.got_answer()
-            async with asyncio.timeout(ATTEMPT + LOOK_EVERY):
-                for _ in range(int(ATTEMPT / LOOK_EVERY)):
-                    left = Remaining(
-                        bindings=await self._count(SERVICE_BINDINGS), instances=await self._count(SERVICE_INSTANCES)
-                    )
-                    if (left.bindings, left.instances) != (input.bindings, input.instances):
-                        return left
-                    progress.say(str(left))
-                    await asyncio.sleep(LOOK_EVERY)
+            with contextlib.suppress(TimeoutError):  # a slow API server, or a frozen process
+                async with asyncio.timeout(ATTEMPT + LOOK_EVERY):
+                    for _ in range(int(ATTEMPT / LOOK_EVERY)):
+                        left = Remaining(
+                            bindings=await self._count(SERVICE_BINDINGS), instances=await self._count(SERVICE_INSTANCES)
+                        )
+                        if (left.bindings, left.instances) != (input.bindings, input.instances):
+                            return left
+                        progress.say(str(left))
+                        await asyncio.sleep(LOOK_EVERY)
             raise progress.still_waiting(progress.text, pause=0.1)
 
     async def _count(self, resource: Resource) -> int:
-        try:
-            page = await self._kube.first_page(resource, 1)
-        except NotFound:
-            return 0  # the CRD is not there, so nothing of its kind is
-        return len(page.items) + page.more
+        page = await first_few(self._kube, resource, 1)
+        return len(page.items) + page.more if page else 0

@@ -18,13 +18,37 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, Fa
 from dispatch.names import workflow_id
 from kube.errors import KubeError
 from models.mandate import Mandate, Mandated
-from models.names import DEFECT, DEPROVISION_WORKFLOW, MANDATE_LOST, OTHER_CLUSTER, PROVISION_WORKFLOW, SUPERSEDED
+from models.names import (
+    DEFECT,
+    DEPROVISION_WORKFLOW,
+    MANDATE_LOST,
+    OTHER_CLUSTER,
+    PROVISION_WORKFLOW,
+    RECLAIM_WORKFLOW,
+    RESYNC_WORKFLOW,
+    SUPERSEDED,
+)
 from operand.errors import Passing, Permanent
 from operand.installation import Superseded
 from operand.mandated import MandateLost, OtherCluster
 
 OTHERS_TURN: Final = timedelta(seconds=2)
 """Before work for another worker, of another cluster or a newer installation, is offered again."""
+OF_ONE_TYPE: Final = {
+    "assess_deletion": DEPROVISION_WORKFLOW,
+    "wait_for_another_count": DEPROVISION_WORKFLOW,
+    "restore_operand": DEPROVISION_WORKFLOW,
+    "hard_delete_service_objects": DEPROVISION_WORKFLOW,
+    "soft_delete_service_objects": DEPROVISION_WORKFLOW,
+    "remove_operand": DEPROVISION_WORKFLOW,
+    "remove_resources": DEPROVISION_WORKFLOW,
+    "check_consent": DEPROVISION_WORKFLOW,
+    "reclaim_round": RECLAIM_WORKFLOW,
+    "end_reclaim": RECLAIM_WORKFLOW,
+    "nudge_operators": RESYNC_WORKFLOW,
+}
+"""Activities that one type of workflow alone asks for; all others are of both workflows of a CR."""
+OF_A_CR: Final = (PROVISION_WORKFLOW, DEPROVISION_WORKFLOW)
 DEFECTS: Final = Counter("btp_activity_defects", "Activities that failed by a defect of this program", ("activity",))
 log = structlog.get_logger(__name__)
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -39,7 +63,7 @@ def checked(method: F) -> F:
     @functools.wraps(method)
     async def run(self: Any, input: Any) -> Any:
         try:
-            _check_caller(input)
+            _check_caller(method.__name__, input)
             await self._kube.reach()  # a worker that is cut off hands its work on, instead of trying it for long
             if input.cluster != await self._kube.cluster_uid():
                 raise OtherCluster(f"this worker serves cluster {await self._kube.cluster_uid()}, not {input.cluster}")
@@ -52,19 +76,16 @@ def checked(method: F) -> F:
     return cast(F, run)
 
 
-def _check_caller(input: Any) -> None:
+def _check_caller(name: str, input: Any) -> None:
     """Only the CR's own workflow acts for the CR: an activity can be scheduled by whoever reaches Temporal."""
-    mandate = input if isinstance(input, Mandate) else input.mandate if isinstance(input, Mandated) else None
-    if mandate is None:
-        return
     info = activity.info()
-    expected = workflow_id(mandate, info.task_queue)
-    if info.workflow_id != expected or info.workflow_type not in (PROVISION_WORKFLOW, DEPROVISION_WORKFLOW):
-        raise ApplicationError(
-            f"{info.activity_type} for BtpOperator {mandate.ref} belongs to workflow {expected}",
-            type="Refused",
-            non_retryable=True,
-        )
+    types = (OF_ONE_TYPE[name],) if name in OF_ONE_TYPE else OF_A_CR
+    mandate = input if isinstance(input, Mandate) else input.mandate if isinstance(input, Mandated) else None
+    expected = workflow_id(mandate, info.task_queue) if mandate else info.workflow_id
+    if info.workflow_type not in types or info.workflow_id != expected:
+        what = f"{name} for BtpOperator {mandate.ref}" if mandate else name
+        message = f"{what} belongs to workflow {expected} of type {' or '.join(types)}"
+        raise ApplicationError(message, type="Refused", non_retryable=True)
 
 
 def _failure(error: Exception) -> ApplicationError:
@@ -79,7 +100,7 @@ def _failure(error: Exception) -> ApplicationError:
         return ApplicationError(str(error), type=error.reason.value, non_retryable=True)
     if isinstance(error, Passing | KubeError):
         delay = timedelta(seconds=error.retry_after) if error.retry_after else None
-        return ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay)
+        return ApplicationError(str(error), error.answered, type=type(error).__name__, next_retry_delay=delay)
     return _defect(error)
 
 

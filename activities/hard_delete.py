@@ -1,10 +1,11 @@
 """Deletes every ServiceBinding and ServiceInstance through the operand and SAP Service Manager.
 
-The operand works on both kinds side by side, so an instance is asked to go the moment its own last binding is seen
-gone: not earlier, for Service Manager refuses an instance that still has bindings, and each refusal costs the operand a
-growing pause. Where the operand's finalizer is off and only somebody else's keeps an object, there is nothing to wait
-for: it is named, and the deletion goes on. No refusal ends an attempt: it is named, and asked for again calmly. One
-attempt watches for about a minute; the budget over all attempts is kept by the Temporal server.
+The operand works on both kinds side by side, so an instance is asked to go within half a second of its own last
+binding being seen gone: not earlier, for Service Manager refuses an instance that still has bindings, and each refusal
+costs the operand a growing pause. In the last quarter of the time it is asked for all the same. Where the operand's
+finalizer is off and only somebody else's keeps an object, there is nothing to wait for: it is named, and the deletion
+goes on. No refusal ends an attempt: it is named, and asked for again calmly. One attempt watches for about a minute;
+the budget over all attempts is kept by the Temporal server.
 """
 
 import asyncio
@@ -17,18 +18,18 @@ from typing import Final
 from temporalio import activity
 
 from activities.edge import checked
-from activities.progress import Progress, heartbeating
+from activities.progress import LAST, Progress, heartbeating
 from kube.client import Kube
-from kube.errors import KubeError, NotFound, Refused
+from kube.errors import KubeError, Refused
 from kube.reflector import Change, Reflector, Source
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.side_by_side import side_by_side
 from models.deprovision import HardDeleted, HardDeleteInput, Removed, counted
 from models.mandate import Purpose
-from operand.asking import Asking
+from operand.asking import SOME_EVERY, Asking
 from operand.mandated import MandatedKube, holding
-from operand.service_objects import ServiceObject, remove_secret
+from operand.service_objects import ServiceObject, first_few, remove_secret
 
-AT_ONCE: Final = 8
 GATHER: Final = 0.05
 """Seconds in which further changes are gathered: looking costs time that grows with the number of objects."""
 NAMED: Final = 3
@@ -82,7 +83,7 @@ class _Attempt:
     async def run(self) -> list[str]:
         """Go on until the operand is done with each and their Secrets are gone. Returns some of what others keep."""
         for kind in KINDS:
-            if await self._exists(kind):
+            if await first_few(self._kube, kind, 1) is not None:
                 source = Source(kind, ServiceObject.digest, metadata_only=False)
                 self._reflectors[kind] = Reflector(self._kube, source, on_sync=self._changed.set)
         following = [asyncio.create_task(self._follow(kind)) for kind in self._reflectors]
@@ -97,16 +98,11 @@ class _Attempt:
         except TimeoutError:
             raise self._progress.still_waiting(self._left(), pause=0.1) from None
         finally:
+            for asking in self._asking.values():
+                await asking.close()
             for task in following:
                 task.cancel()
             await asyncio.gather(*following, return_exceptions=True)
-
-    async def _exists(self, kind: Resource) -> bool:
-        try:
-            await self._kube.first_page(kind, 1)
-        except NotFound:
-            return False  # the CRD is not there, so nothing of its kind is
-        return True
 
     async def _is_done(self) -> bool:
         if not await self._hear():
@@ -129,11 +125,16 @@ class _Attempt:
         return True
 
     async def _ask(self) -> None:
-        """Ask for every binding, and for each instance that no binding, and no instance that refers to it, needs."""
+        """Ask for every binding, and for each instance that no binding, and no instance that refers to it, needs.
+
+        Towards the end ask for all: what one tenant's object keeps from going is for SAP to decide then, not for it.
+        """
         bindings, instances = self._known(SERVICE_BINDINGS), self._known(SERVICE_INSTANCES)
         bound = {seen.instance for seen in bindings.values() if not seen.kept_by}  # those are gone in SAP BTP
         referred = any(seen.refers and not seen.kept_by for seen in instances.values())
-        free = {key for key, seen in instances.items() if key not in bound and not (seen.shared and referred)}
+        waiting = {key for key, seen in instances.items() if seen.shared and not seen.refers and referred}
+        in_order = self._progress.share_left() > LAST  # then no instance waits for a binding or a reference any more
+        free = instances.keys() - bound - waiting if in_order else set(instances)
         await asyncio.gather(
             self._asking[SERVICE_BINDINGS].ask(bindings, set(bindings)),
             self._asking[SERVICE_INSTANCES].ask(instances, free),
@@ -142,25 +143,24 @@ class _Attempt:
     async def _look_at_secrets(self) -> None:
         """A binding's Secret goes with it; whichever the operand and the garbage collector left is removed here."""
         looked, self._secrets = self._secrets, set()
-        room = asyncio.Semaphore(AT_ONCE)
 
-        async def look(namespace: str, name: str, uid: str) -> None:
-            async with room:
-                try:
-                    gone = await remove_secret(self._kube, self._held, namespace, name, uid)
-                    self._progress.removed += Removed(secrets=int(gone))
-                except Refused as error:
-                    self._trouble = f"Secret {namespace}/{name} was left alone: {error}"
-                except KubeError as error:
-                    self._secrets.add((namespace, name, uid))
-                    self._trouble = f"Secret {namespace}/{name}: {error}"
+        async def look(secret: tuple[str, str, str]) -> None:
+            namespace, name, uid = secret
+            try:
+                gone = await remove_secret(self._kube, self._held, namespace, name, uid)
+                self._progress.removed += Removed(secrets=int(gone))
+            except Refused as error:
+                self._trouble = f"Secret {namespace}/{name} was left alone: {error}"
+            except KubeError as error:
+                self._secrets.add(secret)
+                self._trouble = f"Secret {namespace}/{name}: {error}"
 
-        await asyncio.gather(*(look(*secret) for secret in looked))
+        await side_by_side(look, looked)
 
     async def _wait_for_change(self) -> None:
-        """Until something changed, but a second at most. A burst of changes is looked at once, not once for each."""
+        """Until something changed, but not for long. A burst of changes is looked at once, not once for each."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
+            async with asyncio.timeout(SOME_EVERY):
                 await self._changed.wait()
         await asyncio.sleep(GATHER)
         self._changed.clear()
@@ -199,7 +199,8 @@ class _Attempt:
     def _has_news(self) -> bool:
         """Whether other obstacles than those that the CR names have stood there for a moment."""
         now, obstacles = time.monotonic(), self._obstacles()
-        if obstacles.keys() == self._input.reported.keys() or not self._is_synced():
+        late = self._progress.share_left() <= LAST
+        if late or obstacles.keys() == self._input.reported.keys() or not self._is_synced():
             self._other_since = None
             return False
         if self._other_since is None:

@@ -11,12 +11,17 @@ from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from kube.errors import KubeError
 from models.deprovision import Removed
-from models.names import STILL_WAITING
+from models.names import NEWS, STILL_WAITING
+from operand.errors import Failure
 from operand.mandated import MandateLost
 
 HEARTBEAT_EVERY: Final = 0.5
 """Seconds. The worker sends the latest one every 3 s, and hears of a cancellation then."""
+LAST: Final = 0.25
+"""The last share of the time of all attempts: none ends any more to report something, for what is begun anew shortly
+before the deadline would be no real try."""
 LONGEST: Final = 2000
 """Characters of what is said: a heartbeat is stored at each beat."""
 
@@ -35,6 +40,14 @@ class Progress:
         """When the API server last answered this attempt, by the clock of the Temporal server."""
         self._began = time.monotonic()
         self._started = activity.info().started_time
+
+    def share_left(self) -> float:
+        """Of the time that all attempts have together, the share that is left, by the clock of the Temporal server."""
+        info = activity.info()
+        if not info.schedule_to_close_timeout:
+            return 1.0
+        now = self._started + timedelta(seconds=time.monotonic() - self._began)
+        return 1 - (now - info.scheduled_time) / info.schedule_to_close_timeout
 
     def say(self, text: str) -> None:
         self.text = text[:LONGEST]
@@ -57,11 +70,25 @@ class Progress:
             next_retry_delay=timedelta(seconds=pause),
         )
 
+    def news(self, message: str) -> ApplicationError:
+        """Ends a wait before its goal: the CR has to say this. The workflow waits on afterwards."""
+        return ApplicationError(
+            message[:LONGEST],
+            self.answered,
+            self.removed,
+            type=NEWS,
+            category=ApplicationErrorCategory.BENIGN,
+            non_retryable=True,
+        )
+
 
 @contextlib.asynccontextmanager
-async def heartbeating() -> AsyncIterator[Progress]:
-    """Heartbeat for as long as the block runs, so that a lost worker is noticed and a cancellation arrives."""
-    progress = Progress(_removed_so_far())
+async def heartbeating(removed: Removed | None = None) -> AsyncIterator[Progress]:
+    """Heartbeat for as long as the block runs, so that a lost worker is noticed and a cancellation arrives.
+
+    `removed` is what earlier activities of the same step removed.
+    """
+    progress = Progress(_removed_so_far(removed or Removed()))
 
     async def beat() -> None:
         while True:
@@ -74,15 +101,18 @@ async def heartbeating() -> AsyncIterator[Progress]:
     except MandateLost as lost:
         lost.removed = progress.removed
         raise
+    except (Failure, KubeError) as error:
+        error.answered = progress.answered
+        raise
     finally:
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
 
 
-def _removed_so_far() -> Removed:
-    """What earlier attempts counted; nothing if theirs was another version's heartbeat."""
+def _removed_so_far(before: Removed) -> Removed:
+    """What earlier attempts counted; only what was known before if theirs was another version's heartbeat."""
     try:
         return Removed.model_validate(activity.info().heartbeat_details[1])
     except (IndexError, ValidationError):
-        return Removed()
+        return before

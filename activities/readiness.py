@@ -22,13 +22,16 @@ from kube.resources import (
 from models.mandate import Purpose
 from models.names import KYMA_NAMESPACE, MANAGED_SELECTOR, OPERAND_POD_SELECTOR, OPERAND_WEBHOOK_SERVICE
 from models.provision import ReadyInput
+from models.text import plain
 from operand.certificates import certificates_are_usable
 from operand.mandated import holding
-from operand.ownership import is_ours
+from operand.ownership import is_ours, managed
 from operand.webhook_call import webhook_call_trouble
 
 ATTEMPT: Final = 30.0
 """Seconds one attempt watches before it reports what is not ready and is tried again, within the deadline."""
+LONGEST_TROUBLE: Final = 1_000
+"""Characters of what a kubelet or scheduler says; it quotes registries, which may say much."""
 SETTLE: Final = 2.0
 """Seconds after which pods are asked why they do not become ready."""
 FIRST_LOOK: Final = 0.1
@@ -45,7 +48,11 @@ class ReadinessActivities:
     @activity.defn
     @checked
     async def wait_until_ready(self, input: ReadyInput) -> None:
-        """Return as soon as all is ready; fail, naming what is not, when the attempt is over."""
+        """Return as soon as all is ready; fail, naming what is not, when the attempt is over.
+
+        What keeps a pod from becoming ready is told at once, by a failure of its own, unless the CR says it already:
+        a person need not wait for a deadline to hear that an image cannot be pulled.
+        """
         async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.PROVISION):
             progress.got_answer()
             changed = asyncio.Event()
@@ -54,10 +61,14 @@ class ReadinessActivities:
             try:
                 async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
                     pause, quiet = FIRST_LOOK, 0.0
-                    while waiting := await self._waiting_for(reflectors, settled=quiet >= SETTLE):
+                    while waiting := await self._waiting_for(reflectors):
+                        settled = quiet >= SETTLE
+                        trouble = await self._pod_trouble() if settled or input.told else ""
                         if not any(reflector.trouble for reflector in reflectors):
                             progress.got_answer()
-                        progress.say("; ".join(waiting))
+                        progress.say("; ".join([*waiting, trouble] if trouble else waiting))
+                        if settled and trouble and input.told is not None and trouble != input.told:
+                            raise progress.news(trouble)
                         try:
                             async with asyncio.timeout(pause):
                                 await changed.wait()
@@ -72,7 +83,7 @@ class ReadinessActivities:
                     task.cancel()
                 await asyncio.gather(*following, return_exceptions=True)
 
-    async def _waiting_for(self, reflectors: list[Reflector], settled: bool) -> list[str]:
+    async def _waiting_for(self, reflectors: list[Reflector]) -> list[str]:
         if not all(reflector.synced for reflector in reflectors):
             return [f"looking at {r.source.resource.plural}" for r in reflectors if not r.synced]
         waiting = []
@@ -85,20 +96,25 @@ class ReadinessActivities:
                     continue  # a label is easily copied
                 if trouble := unready(reflector.source.resource, obj):
                     waiting.append(f"{reflector.source.resource.named(obj)} {trouble}")
-        if waiting and settled:
-            pods = await self._kube.list(PODS, KYMA_NAMESPACE, labels=OPERAND_POD_SELECTOR)
-            return waiting + ([trouble] if (trouble := pod_trouble(pods.items)) else [])
         return waiting or await self._webhook_trouble()
+
+    async def _pod_trouble(self) -> str:
+        """Why pods do not become ready, as it is compared and said: one bounded line. Empty if nobody says."""
+        pods = await self._kube.list(PODS, KYMA_NAMESPACE, labels=OPERAND_POD_SELECTOR)
+        return plain(pod_trouble(pods.items) or "", LONGEST_TROUBLE)
 
     async def _webhook_trouble(self) -> list[str]:
         """Looked at last: webhook configurations do not become ready by themselves."""
-        ca = await certificates_are_usable(self._kube)
+        kinds = (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS)
+        ca, listings = await asyncio.gather(
+            certificates_are_usable(self._kube), asyncio.gather(*(managed(self._kube, kind, None) for kind in kinds))
+        )
         if ca is None:
             return ["the webhook certificates are not usable"]
         troubles: list[str] = []
         names: list[str] = []
-        for resource in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS):
-            for obj in (await self._kube.list(resource, labels=MANAGED_SELECTOR)).items:
+        for resource, listing in zip(kinds, listings, strict=True):
+            for obj in listing:
                 if is_ours(resource, obj):
                     names += webhook_names(obj)
                     trouble = untrusted_webhooks(obj, ca)

@@ -18,10 +18,12 @@ from models.deprovision import DeletionAssessment, ReleaseKind
 from models.limits import Bounds
 from models.mandate import Mandate
 from models.names import FINALIZER
-from models.operators import Operator, OperatorRef, responsible, rivals
+from models.operators import Operator, OperatorRef, contenders, responsible
 from models.provision import Assessment, Standing
+from models.spares import older_exists
 from models.status import Finding
 from operand.credentials import read_credentials
+from operand.operators import Operators
 from operand.other_manager import other_manager
 
 
@@ -34,6 +36,7 @@ class ResponsibilityActivities:
         any_address: let Secret sap-btp-manager name http: for tests.
         """
         self._kube = kube
+        self._operators = Operators(kube)
         self._any_address = any_address
         self._bounds = bounds
 
@@ -42,7 +45,7 @@ class ResponsibilityActivities:
     async def assess_operator(self, mandate: Mandate) -> Assessment:
         """How the CR stands, and whether what provisioning needs is there."""
         ref = mandate.ref
-        operators = await self._operators()
+        operators = await self._operators.look()
         me = _find(ref, operators)
         if me is None:
             return Assessment(standing=Standing.GONE)
@@ -66,6 +69,7 @@ class ResponsibilityActivities:
             finding=stops,
             claimed=me.holds_finalizer,
             reason=known,
+            ready_timeout=self._bounds.limits.ready_timeout if self._bounds else None,
         )
 
     @activity.defn
@@ -74,24 +78,28 @@ class ResponsibilityActivities:
         """Put our finalizer on the responsible CR; False if it is not responsible after all.
 
         Two CRs of the same second could both see themselves first. So the claim holds only against the versions that
-        were seen: rivals are told first, which changes them, and a rival's claim that was under way then fails.
+        were seen: contenders are told first, which changes them, and a contender's claim that was under way then fails.
         """
-        operators = await self._operators()
+        operators = await self._operators.look()
         me = _find(mandate.ref, operators)
         if me is None or me.deleting or responsible(operators) != me:
             return False
         if me.holds_finalizer:
             return True
-        for rival in rivals(me, operators):
+        for contender in contenders(me, operators):
             told = status_after(
-                rival.status, Reason.OLDER_CR_EXISTS, older_exists(me).message, rival.generation, datetime.now(UTC)
+                contender.status,
+                Reason.OLDER_CR_EXISTS,
+                older_exists(me).message,
+                contender.generation,
+                datetime.now(UTC),
             )
             if told is not None:
                 await self._kube.merge(
                     BTP_OPERATORS,
-                    rival.ref.name,
-                    rival.ref.namespace,
-                    {"metadata": {"resourceVersion": rival.resource_version}, "status": told},
+                    contender.ref.name,
+                    contender.ref.namespace,
+                    {"metadata": {"resourceVersion": contender.resource_version}, "status": told},
                     subresource="status",
                 )
         await self._set_finalizers(me, [*me.finalizers, FINALIZER])
@@ -101,7 +109,7 @@ class ResponsibilityActivities:
     @checked
     async def remove_finalizer(self, mandate: Mandate) -> None:
         """Take our finalizer off a CR that is not, or no longer, responsible. Others' finalizers stay."""
-        me = _find(mandate.ref, await self._operators())
+        me = _find(mandate.ref, await self._operators.look())
         if me is not None and me.holds_finalizer:
             await self._set_finalizers(me, [name for name in me.finalizers if name != FINALIZER])
 
@@ -112,7 +120,7 @@ class ResponsibilityActivities:
 
         Only the responsible CR takes the operand with it.
         """
-        operators = await self._operators()
+        operators = await self._operators.look()
         me = _find(mandate.ref, operators)
         if me is None:
             return DeletionAssessment(kind=ReleaseKind.GONE)
@@ -129,13 +137,6 @@ class ResponsibilityActivities:
             bounds=self._bounds,
         )
 
-    async def _operators(self) -> list[Operator]:
-        try:
-            listing = await self._kube.list(BTP_OPERATORS)
-        except NotFound:
-            return []  # the definition is not there, so no CR is
-        return [Operator.from_object(obj) for obj in listing.items]
-
     async def _set_finalizers(self, operator: Operator, finalizers: list[str]) -> None:
         """Raises Conflict when the CR is not the one that was seen; the retry looks at all CRs again."""
         try:
@@ -147,17 +148,6 @@ class ResponsibilityActivities:
             )
         except NotFound as error:
             raise Conflict(str(error), status=409) from error
-
-
-def older_exists(oldest: Operator) -> Finding:
-    """What a spare CR says: which one is responsible, and since when."""
-    since = oldest.created.strftime("%Y-%m-%dT%H:%M:%SZ")
-    deleting = ", being deleted" if oldest.deleting else ""
-    return Finding(
-        reason=Reason.OLDER_CR_EXISTS,
-        message=f"BtpOperator {oldest.ref} (since {since}{deleting}) is responsible for the operand; "
-        "this one takes over if it is the oldest when that one is gone",
-    )
 
 
 def _another_runs(seen: str) -> str:

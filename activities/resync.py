@@ -7,16 +7,15 @@ from temporalio import activity
 from temporalio.service import RPCError
 
 from activities.edge import checked
-from activities.responsibility import older_exists
 from dispatch.nudger import Nudger
 from kube.client import Kube
-from kube.errors import NotFound
-from kube.resources import BTP_OPERATORS
 from models.conditions import ready_condition
-from models.operators import Operator, responsible
+from models.operators import responsible
 from models.resync import ResyncInput, ResyncResult
+from models.spares import is_settled_spare
 from models.text import plain, some
 from operand.errors import Passing
+from operand.operators import Operators
 
 LAST_SUCCESS: Final = Gauge(
     "btp_resync_last_success_timestamp_seconds", "When this worker last carried out a resync; its start counts as one"
@@ -37,7 +36,6 @@ class ResyncActivities:
     async def nudge_operators(self, input: ResyncInput) -> ResyncResult:
         """Nudge every BtpOperator of the cluster, apart from spares that say which one is responsible.
 
-        Each look reads all CRs, so a look at each of many spares would cost a square of their number, for nothing.
         A CR that cannot be nudged does not keep the others from it.
 
         Raises:
@@ -54,16 +52,16 @@ class ResyncActivities:
             listed=self._listed,
             deletion=input.deletion,
         )
-        operators = await self._operators()
+        operators = await Operators(self._kube).look()
         oldest = responsible(operators)
         nudged, failed = 0, dict[str, str]()
         for operator in operators:
-            if oldest and _is_settled_spare(operator, oldest):
+            if oldest and is_settled_spare(operator, ready_condition(operator.status), oldest):
                 continue
             try:
                 await nudger.nudge(operator.ref, operator.deleting)
-                if rival := await nudger.rival(operator.ref):
-                    failed[str(operator.ref)] = rival
+                if squatter := await nudger.squatter(operator.ref):
+                    failed[str(operator.ref)] = squatter
                     continue
                 nudged += 1
             except RPCError as error:
@@ -74,17 +72,3 @@ class ResyncActivities:
             raise Passing(f"{len(failed)} of {nudged + len(failed)} CRs could not be nudged: {'; '.join(named)}")
         LAST_SUCCESS.set_to_current_time()
         return ResyncResult(nudged=nudged)
-
-    async def _operators(self) -> list[Operator]:
-        try:
-            return [Operator.from_object(obj) async for page, _ in self._kube.pages(BTP_OPERATORS) for obj in page]
-        except NotFound:
-            return []  # the definition is not there, so no CR is
-
-
-def _is_settled_spare(operator: Operator, oldest: Operator) -> bool:
-    """Whether a look at this CR would change nothing: it waits, holds nothing, and says for whom."""
-    if operator == oldest or operator.deleting or operator.holds_finalizer:
-        return False
-    condition, finding = ready_condition(operator.status), older_exists(oldest)
-    return (condition.get("reason"), condition.get("message")) == (finding.reason, finding.message)

@@ -10,14 +10,13 @@ from temporalio import activity
 from activities.edge import checked
 from kube.answers import Object
 from kube.client import Kube
-from kube.errors import NotFound
 from kube.readiness import unready
 from kube.resources import DEPLOYMENTS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.deprovision import Remaining
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE, OPERAND_DEPLOYMENT
 from operand.ownership import managed
-from operand.service_objects import named
+from operand.service_objects import first_few, named
 
 NAMED: Final = 3
 FRESH: Final = 150.0
@@ -60,8 +59,7 @@ class ServiceObjectActivities:
         return next((obj for obj in there if obj["metadata"]["name"] == OPERAND_DEPLOYMENT), None)
 
     async def _count(self, resource: Resource) -> tuple[int, list[str]]:
-        try:
-            page = await self._kube.first_page(resource, NAMED)
-        except NotFound:
-            return 0, []  # the CRD is not there, so nothing of its kind is
+        page = await first_few(self._kube, resource, NAMED)
+        if page is None:
+            return 0, []
         return len(page.items) + page.more, [named(resource, obj) for obj in page.items]

@@ -7,8 +7,8 @@ let go is reported as kept, not as abandoned, and keeps no other.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final
 
 from prometheus_client import Counter
 from temporalio import activity
@@ -19,6 +19,7 @@ from kube.answers import Object, Objects
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.side_by_side import side_by_side
 from models.conditions import Reason
 from models.deprovision import Removed, SoftDeleteResult, TeardownInput
 from models.mandate import Purpose
@@ -28,7 +29,6 @@ from operand.errors import failure_of
 from operand.mandated import MandatedKube, holding
 from operand.service_objects import is_held, kept_by, remove_secret
 
-T = TypeVar("T")
 AT_ONCE: Final = 32
 """Objects let go side by side."""
 LOOK_AGAIN: Final = 0.5
@@ -60,7 +60,11 @@ class SoftDeleteActivities:
             except KubeError as error:
                 raise failure_of(error, Reason.RESOURCE_REMOVAL_FAILED, f"soft delete: {error}") from error
             return SoftDeleteResult(
-                removed=progress.removed, abandoned_total=report.total, abandoned=report.first, kept=kept[:NAMED]
+                removed=progress.removed,
+                abandoned_total=report.total,
+                abandoned=report.first,
+                kept=kept[:NAMED],
+                not_listed=report.trouble[:2_000],
             )
 
 
@@ -75,7 +79,6 @@ class _LettingGo:
         self._resource = resource
         self._report = report
         self._progress = progress
-        self._room = asyncio.Semaphore(AT_ONCE)
         self._kept: dict[str, str] = {}
         """Why an object could not be let go, by uid."""
         self._tries: dict[str, int] = {}
@@ -114,23 +117,16 @@ class _LettingGo:
         namespaces = sorted({obj["metadata"]["namespace"] for obj in alive} - self._asked)
         held = [obj for obj in page if is_held(obj)]
         await self._report.add([(obj["metadata"]["uid"], as_abandoned(self._resource, obj)) for obj in held])
-        await self._side_by_side(self._ask(name, alive) for name in namespaces)
+        await side_by_side(lambda name: self._ask(name, alive), namespaces, AT_ONCE)
         page = [obj for obj in page if obj["metadata"]["uid"] not in self._kept]
-        secrets = sum(await self._side_by_side(self._tidy_secrets(obj) for obj in page))
-        taken = await self._side_by_side(self._let_go(obj) for obj in page)
+        secrets = sum(await side_by_side(self._tidy_secrets, page, AT_ONCE))
+        taken = await side_by_side(self._let_go, page, AT_ONCE)
         done = [obj for obj, off in zip(page, taken, strict=True) if off]  # the others come again in the next list
         await self._report.take_back(self._kept)
         ABANDONED.labels(self._resource.kind).inc(len([obj for obj in done if is_held(obj)]))
         gone = len([obj for obj in done if not kept_by(obj)])
         counted = {"bindings": gone} if self._resource is SERVICE_BINDINGS else {"instances": gone}
         return Removed(**counted, secrets=secrets)
-
-    async def _side_by_side(self, work: Any) -> list[Any]:
-        async def limited(each: Coroutine[Any, Any, T]) -> T:
-            async with self._room:
-                return await each
-
-        return await asyncio.gather(*(limited(each) for each in work))
 
     async def _ask(self, namespace: str, alive: Objects) -> None:
         """Ask for the deletion of a namespace's objects; where one of them stops the collection, of each by itself."""

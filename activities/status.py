@@ -40,6 +40,12 @@ class StatusActivities:
                 status = {**(status or {}), "deletion": deletion}
         if status is None:
             return False
+        before = ready_condition(obj.get("status"))
+        if "state" in status and before.get("reason") != finding.reason.value:
+            # First, and once for this version of the CR: where the answer to the write of the status is lost, the
+            # retry finds it written and has nothing more to say.
+            warning = MEANING[finding.reason].state in (State.ERROR, State.WARNING)
+            await self._emit(obj, finding.reason.value, status["conditions"][0]["message"], warning)
         version = obj["metadata"]["resourceVersion"]
         try:
             await self._kube.merge(
@@ -51,10 +57,6 @@ class StatusActivities:
             )
         except NotFound:
             return False
-        before = ready_condition(obj.get("status"))
-        if "state" in status and before.get("reason") != finding.reason.value:
-            warning = MEANING[finding.reason].state in (State.ERROR, State.WARNING)
-            await self._emit(obj, finding.reason.value, status["conditions"][0]["message"], warning)
         log.info("status", cr=str(ref), state=MEANING[finding.reason].state.value, reason=finding.reason.value)
         return True
 

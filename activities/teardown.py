@@ -12,9 +12,9 @@ from typing import Final
 from temporalio import activity
 
 from activities.edge import checked
-from activities.progress import Progress, heartbeating
-from kube.client import Kube
-from kube.errors import Conflict, KubeError, NotFound
+from activities.progress import LAST, Progress, heartbeating
+from kube.client import Deletion, Kube
+from kube.errors import Conflict, KubeError
 from kube.resources import (
     CHART_KINDS,
     CONFIG_MAPS,
@@ -43,17 +43,21 @@ from operand.errors import Failure, Permanent, failure_of
 from operand.mandated import MandatedKube, holding
 from operand.operand_pods import OperandPods
 from operand.ownership import is_ours, managed, written_by_us
+from operand.service_objects import first_few
 from operand.traces import installed_namespaces, our_credentials
 
 FIRST_LOOK: Final = 0.05
-LAST_LOOK: Final = 5.0
+LAST_LOOK: Final = 3.0
 """Seconds between looks: soon at first, calm when something hangs."""
 EXPLAIN_AFTER: Final = 0.3
 """Seconds between looks from which on what takes longer than usual is explained."""
 ATTEMPT: Final = 30.0
 """Seconds one attempt waits for things to be seen gone."""
-HELD_FOR: Final = 15.0
-"""Seconds after which definitions that only finalizers of others hold are left to whoever set these."""
+REPORT_AFTER: Final = 5.0
+"""Seconds after which the CR says what is waited for: most goes sooner."""
+HELD_FOR: Final = 10.0
+"""Seconds after which definitions that only finalizers of others hold are left to whoever set these. Longer than
+REPORT_AFTER, so the CR has named them before."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +83,26 @@ class TeardownActivities:
     @checked
     async def remove_operand(self, input: TeardownInput) -> TornDown:
         """Webhooks, then the Deployment, then wait until its pods have stopped: nothing acts or is called any more."""
-        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+        async with heartbeating(input.removed) as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
             progress.got_answer()
             targets: list[Target] = []
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
                 targets += [target for target in await self._ours(kind) if _is_operand(target)]
-            await _delete(held, targets, progress)
+            targets = await _delete(held, targets, progress)
             pods = OperandPods(self._kube, give_up=_end_of_all_attempts())
 
             async def left() -> list[str]:
-                return [*map(str, await self._left(targets)), *await pods.running()]
+                targets[:] = await self._left(targets)
+                return [*map(str, targets), *await pods.running()]
 
-            await _see_gone(left, progress)
+            await _see_gone(left, progress, input.told)
             return TornDown(**progress.removed.model_dump(), passed_over=pods.passed_over)
 
     @activity.defn
     @checked
     async def remove_resources(self, input: TeardownInput) -> TornDown:
         """Everything that this or an earlier version of the chart installed, CRDs included, and seen gone."""
-        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
+        async with heartbeating(input.removed) as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
             progress.got_answer()
             targets: list[Target] = []
             others: list[str] = []
@@ -107,13 +112,14 @@ class TeardownActivities:
             # The only note of where credentials are goes last: what could not be removed is found again by it.
             progress.removed = progress.removed.at_least(Removed(resources=len(targets)))
             notes = [target for target in targets if _is_note(target)]
-            await _delete(held, [target for target in targets if target not in notes], progress)
-            await _delete(held, notes, progress)
+            targets = await _delete(held, [target for target in targets if target not in notes], progress)
+            targets += await _delete(held, notes, progress)
 
             async def left() -> list[str]:
-                return list(map(str, await self._left(targets)))
+                targets[:] = await self._left(targets)  # what was seen gone, by its uid, does not come back
+                return list(map(str, targets))
 
-            await _see_gone(left, progress, self._holders)
+            await _see_gone(left, progress, input.told, self._holders)
             return TornDown(**progress.removed.model_dump(), passed_over=some(others))
 
     async def _ours(self, resource: Resource, others: list[str] | None = None) -> list[Target]:
@@ -165,11 +171,8 @@ class TeardownActivities:
         """
         held, operands = [], False
         for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-            try:
-                page = await self._kube.first_page(resource, 3)
-            except NotFound:
-                continue
-            for obj in page.items:
+            page = await first_few(self._kube, resource, 3)
+            for obj in page.items if page else []:
                 finalizers = obj["metadata"].get("finalizers") or []
                 operands |= OPERAND_FINALIZER in finalizers
                 held.append(f"{resource.named(obj)} ({', '.join(some(finalizers)) or 'no finalizer'})")
@@ -180,21 +183,27 @@ class TeardownActivities:
         return text
 
 
-async def _delete(held: MandatedKube, targets: list[Target], progress: Progress) -> None:
-    """Ask for each deletion, in order of kinds. A refusal keeps nothing else; the first one is raised at the end."""
+async def _delete(held: MandatedKube, targets: list[Target], progress: Progress) -> list[Target]:
+    """Ask for each deletion, in order of kinds. A refusal keeps nothing else; the first one is raised at the end.
+
+    Returns those that may still be there.
+    """
     progress.removed = progress.removed.at_least(Removed(resources=len(targets)))  # an earlier attempt found more
     refused: Failure | None = None
+    going: list[Target] = []
     for target in targets:
         progress.say(f"deleting {target}")
         try:
-            await held.delete(target.resource, target.name, target.namespace, uid=target.uid)
+            if await held.delete(target.resource, target.name, target.namespace, uid=target.uid) is Deletion.ACCEPTED:
+                going.append(target)
         except Conflict:
-            pass  # another object of that name by now
+            going.append(target)  # another object of that name by now, as the look will show
         except KubeError as error:
             text = f"{target} cannot be removed: {error}"
             refused = refused or failure_of(error, Reason.RESOURCE_REMOVAL_FAILED, text)
     if refused:
         raise refused
+    return going
 
 
 def _end_of_all_attempts() -> datetime:
@@ -219,12 +228,13 @@ async def _nobody(left: list[str], waited: float) -> str:
 async def _see_gone(
     look: Callable[[], Awaitable[list[str]]],
     progress: Progress,
+    told: str,
     holders: Callable[[list[str], float], Awaitable[str]] = _nobody,
 ) -> None:
     """Look, at growing intervals, until nothing is left; `holders` says what holds it, given how long it has waited.
 
     Raises:
-        ApplicationError: the attempt is over; it names what is left.
+        ApplicationError: the attempt is over, or has something to say that was not `told` yet; it names what is left.
     """
     pause, began = FIRST_LOOK, asyncio.get_running_loop().time()
     try:
@@ -234,6 +244,8 @@ async def _see_gone(
                 held = await holders(left, waited) if pause > EXPLAIN_AFTER else ""
                 progress.got_answer()
                 progress.say(f"waiting for {', '.join(some(left, 5, 200))} to be gone{held}")
+                if waited > REPORT_AFTER and progress.text != told and progress.share_left() > LAST:
+                    raise progress.news(progress.text)
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, LAST_LOOK)
     except TimeoutError:

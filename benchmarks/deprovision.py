@@ -182,7 +182,7 @@ def soft(environment: Environment, sap: ServiceManager, pairs: int, operand: Pro
     wait_until(lambda: person.status("bench") is None, "the CR to be gone", seconds=600)
     gone = time.monotonic() - began
     sent = requests_of(worker) - before
-    took = asyncio.run(activity_seconds(environment, "soft_delete"))
+    took = asyncio.run(activity_seconds(environment, "soft_delete_service_objects"))
     report = person.get("/api/v1/namespaces/kyma-system/configmaps/sap-btp-abandoned") or {}
     print(
         f"  {pairs} + {pairs}: while waiting {rate:.1f} requests/s; then soft delete in {took:.2f} s: "

@@ -148,11 +148,11 @@ class SimulatedCluster:
     async def apply_chart(self, input: ChartInput) -> Applied:
         await asyncio.sleep(APPLYING)
         written, self._applied = [] if self._applied else ["Deployment operand"], True
-        return Applied(chart_version="1", written=written)
+        return Applied(written=written)
 
     @activity.defn
     async def restore_operand(self, input: ChartInput) -> Applied:
-        return Applied(chart_version="1")
+        return Applied()
 
     @activity.defn
     async def wait_until_ready(self, input: ReadyInput) -> None:

@@ -95,8 +95,8 @@ async def _standings(options: Options, name: str) -> tuple[list[Overview], Comma
     """What is known. Without Temporal it is what the CRs say, and why there is no more."""
     async with cluster(options) as here:
         client, trouble = await _temporal(options)
-        found = await overviews(here, client, options, name)
-    return found, trouble or next((NoAnswer(f"{each.name}: {each.trouble}") for each in found if each.trouble), None)
+        found, unsaid = await overviews(here, client, options, name)
+    return found, trouble or unsaid
 
 
 async def _temporal(options: Options) -> tuple[Client | None, CommandError | None]:

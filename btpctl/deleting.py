@@ -6,19 +6,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from btpctl import show
 from btpctl.arguments import By, Name, Why, Yes, ask
 from btpctl.connections import Ends, connected
-from btpctl.errors import CommandError, NoAnswer, of_temporal
+from btpctl.errors import CommandError, NoAnswer, of_temporal, of_workflow
 from btpctl.options import Options, command
 from btpctl.overview import find
 from btpctl.service_objects import service_objects
 from btpctl.workers import unanswered
 from models.deletion_record import ExtendRequest, HoldRequest, ResumeRequest
 from models.operators import Operator
-from models.text import plain
 
 
 def register(app: typer.Typer, console: Console) -> None:
@@ -87,8 +87,7 @@ async def _update(options: Options, name: str, update: str, *arguments: Any) -> 
             async with asyncio.timeout(options.timeout):
                 return str(await handle.execute_update(update, args=arguments))
         except WorkflowUpdateFailedError as error:
-            said = getattr(error.cause, "message", error.cause)
-            raise CommandError(f"{operator.ref}: {plain(said, show.LONGEST)}") from error
+            raise CommandError(f"{operator.ref}: {of_workflow(error)}") from error
         except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise await _nobody(ends, operator, options) from error
         except RPCError as error:
@@ -97,6 +96,10 @@ async def _update(options: Options, name: str, update: str, *arguments: Any) -> 
             raise NoAnswer(
                 f"{operator.ref} is being deleted, but no workflow runs for it; `btpctl look` has it looked at, and "
                 "`btpctl doctor` says whether a worker runs"
+            ) from error
+        except TemporalError as error:  # the worker has answered, in a way that is not read here
+            raise CommandError(
+                f"{operator.ref}: it was done, and the answer is not readable: {of_workflow(error)}"
             ) from error
 
 

@@ -24,7 +24,7 @@ from btpctl.rights import Right, needed, needed_by_trigger, needed_for_installat
 from dispatch.names import schedule_id
 from dispatch.nudger import Nudger
 from dispatch.search_attributes import SEARCH_ATTRIBUTES
-from kube.answers import Object
+from kube.answers import Object, pod_spec
 from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import (
@@ -67,6 +67,15 @@ class Check:
     """It works, and somebody should know what it means."""
 
 
+NOT_OF_THE_TRIGGER: Final = Check(
+    "trigger",
+    True,
+    "not checked: `--process trigger` asks for the trigger, whose rights only its own pod has: "
+    "kubectl -n kyma-system exec deploy/btp-manager-trigger -- btpctl doctor --process trigger",
+    warns=True,
+)
+
+
 def register(app: typer.Typer, console: Console) -> None:
     """Add the command to the command line."""
 
@@ -96,7 +105,7 @@ async def examine(options: Options, process: str) -> list[Check]:
         return [*await _cluster_checks(options, {"rights": rights}), *await _temporal_checks(options)]
     settings = options.settings()
     objects, chart = await _chart(settings)
-    classes = sorted({name for obj in objects if (name := _priority_class(obj))})
+    classes = sorted({name for obj in objects if (name := str(pod_spec(obj).get("priorityClassName") or ""))})
     wanted = needed(objects) + (needed_for_installation(settings.installation) if settings.installation else [])
     further: dict[str, Look] = {
         "pending deletions": pending_deletions,
@@ -107,7 +116,7 @@ async def examine(options: Options, process: str) -> list[Check]:
         "Secret": partial(_secret, settings.any_address),
         "rights": partial(_rights, "the worker", wanted),
     }
-    return [chart, *await _cluster_checks(options, further), *await _temporal_checks(options)]
+    return [chart, *await _cluster_checks(options, further), *await _temporal_checks(options), NOT_OF_THE_TRIGGER]
 
 
 async def _chart(settings: WorkerSettings) -> tuple[list[Object], Check]:
@@ -235,8 +244,10 @@ async def _queue_checks(client: Client, options: Options) -> list[Check]:
 
 async def _workflows(nudger: Nudger, refs: list[OperatorRef]) -> Check:
     """Whether somebody else holds the id of a CR."""
-    rivals = [rival for ref in refs if (rival := await nudger.rival(ref))]
-    return Check("workflows", not rivals, "; ".join(some(rivals, longest=300)) or "nobody else runs under a CR's id")
+    squatters = [squatter for ref in refs if (squatter := await nudger.squatter(ref))]
+    return Check(
+        "workflows", not squatters, "; ".join(some(squatters, longest=300)) or "nobody else runs under a CR's id"
+    )
 
 
 async def _pollers(client: Client, task_queue: str) -> Check:
@@ -263,9 +274,3 @@ async def _schedule(client: Client, task_queue: str) -> Check:
         why = "was changed and starts no resync of this cluster; a worker puts it right when it starts"
         return Check("resync", False, f"schedule {identity} {why}")
     return Check("resync", True, f"schedule {identity}, every {intervals[0].every}")
-
-
-def _priority_class(obj: Object) -> str:
-    template = (obj.get("spec") or {}).get("template") or {}
-    spec = template.get("spec") if isinstance(template, dict) else None
-    return str((spec or {}).get("priorityClassName") or "")

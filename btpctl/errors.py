@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Awaitable
 from typing import ClassVar, Final, TypeVar
 
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError, TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from kube.errors import KubeError
 from models.text import plain
+from runtime.payloads import INVALID
 
 T = TypeVar("T")
 LONGEST: Final = 400
@@ -78,6 +81,20 @@ def of_temporal(error: RPCError, who: str) -> CommandError:
     if error.status in SILENT:
         return NoAnswer(f"{who} cannot be reached: {in_words(said)}")
     return CommandError(f"{who} refuses: {said} ({error.status.name})")
+
+
+def of_workflow(error: TemporalError) -> CommandError:
+    """What came in place of a workflow's answer: from the server, from its worker, or from an answer unread here."""
+    if isinstance(error, RPCError):
+        return of_temporal(error, "Temporal")
+    if isinstance(error, WorkflowUpdateFailedError):
+        error = error.cause if isinstance(error.cause, TemporalError) else error
+    said = plain(getattr(error, "message", "") or error, LONGEST)
+    if isinstance(error, ApplicationError) and error.type == INVALID:
+        return CommandError(f"give this command the worker's BTP_PAYLOAD_KEY: {said}")
+    if isinstance(error, WorkflowQueryFailedError):
+        return CommandError(f"the workflow cannot answer: {said}; `btpctl doctor` says whether it is ours")
+    return CommandError(said)
 
 
 def in_words(said: str) -> str:

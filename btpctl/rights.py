@@ -4,7 +4,6 @@
 tests/e2e/test_least_privilege.py proves that each one is used.
 """
 
-import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +29,7 @@ from kube.resources import (
     Resource,
     chart_kind,
 )
+from kube.side_by_side import side_by_side
 from models.names import (
     GO_MANAGER_LEASE,
     KYMA_NAMESPACE,
@@ -50,7 +50,6 @@ BTP_OPERATOR_STATUS: Final = Resource(
 )
 CLUSTER: Final = "kube-system"
 """The namespace whose uid says which cluster this is."""
-AT_ONCE: Final = 8
 Right = tuple[Resource, str, str | None, str | None]
 """Kind, verb, namespace (None for all), name (None for all)."""
 
@@ -142,7 +141,6 @@ async def not_allowed(kube: Kube, wanted: list[Right]) -> list[Right]:
     Raises:
         KubeError: it does not say.
     """
-    room = asyncio.Semaphore(AT_ONCE)
 
     async def allowed(right: Right) -> bool:
         resource, verb, namespace, name = right
@@ -161,9 +159,8 @@ async def not_allowed(kube: Kube, wanted: list[Right]) -> list[Right]:
             "metadata": {},
             "spec": {"resourceAttributes": attributes},
         }
-        async with room:
-            answer = await kube.review(ACCESS_REVIEWS, review)
+        answer = await kube.review(ACCESS_REVIEWS, review)
         return bool((answer.get("status") or {}).get("allowed"))
 
-    answers = await asyncio.gather(*map(allowed, wanted))
+    answers = await side_by_side(allowed, wanted)
     return [right for right, yes in zip(wanted, answers, strict=True) if not yes]

@@ -45,6 +45,7 @@ from models.operators import Operator, responsible
 from models.text import plain, some
 from operand.other_manager import other_manager
 from operand.ownership import is_ours
+from operand.service_objects import first_few
 
 KYMAS: Final = Resource("operator.kyma-project.io", "v1beta2", "Kyma", "kymas")
 MODULE: Final = "btp-operator"
@@ -237,11 +238,9 @@ async def _other_image(kube: Kube) -> list[str]:
 async def _counted(kube: Kube) -> str:
     counts = []
     for resource in (SERVICE_INSTANCES, SERVICE_BINDINGS):
-        try:
-            page = await kube.first_page(resource, 1)
-            counts.append(f"{resource.plural}: {len(page.items) + page.more}")
-        except NotFound:
-            counts.append(f"{resource.plural}: none, the kind is unknown")
+        page = await first_few(kube, resource, 1)
+        number = len(page.items) + page.more if page else "none, the kind is unknown"
+        counts.append(f"{resource.plural}: {number}")
     return ", ".join(counts)
 
 

@@ -55,7 +55,7 @@ class Nudger:
             static_summary=f"{'Remove' if deleting else 'Provide'} BtpOperator {ref}",
         )
 
-    async def rival(self, ref: OperatorRef) -> str:
+    async def squatter(self, ref: OperatorRef) -> str:
         """What runs under the CR's id in place of its workflow, in words: signals to it reach nobody. Usually nothing.
 
         Whoever may start workflows can take an id, and with it the lock of a CR.

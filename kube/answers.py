@@ -27,6 +27,13 @@ def metadata(found: Any) -> Object:
     return meta if isinstance(meta, dict) else {}
 
 
+def pod_spec(obj: Object) -> Object:
+    """The spec of the pods that an object makes, such as a Deployment; empty if it makes none."""
+    template = (obj.get("spec") or {}).get("template") or {}
+    spec = template.get("spec") if isinstance(template, dict) else None
+    return spec if isinstance(spec, dict) else {}
+
+
 def is_object(found: Any) -> bool:
     """Whether it has the metadata that the API server gives to every object."""
     meta = metadata(found)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 import aiohttp
@@ -10,7 +11,7 @@ import aiohttp
 from kube.answers import Object, Objects, event_of, metadata, objects_of
 from kube.errors import NotFound, Silent, TooLong, Unavailable
 from kube.resources import NAMESPACES, Resource
-from kube.transport import Request, Transport
+from kube.transport import CLUSTER, Request, Transport
 from models.names import FIELD_MANAGER
 
 PAGE: Final = 500
@@ -24,6 +25,14 @@ NOT_NEEDED: Final = 64 * 2**10
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadata{suffix};g=meta.k8s.io;v=v1"
 AS_OURS: Final = {"fieldManager": FIELD_MANAGER}
 Allowed = Callable[[], bool] | None
+
+
+class Deletion(Enum):
+    """How far the deletion of one object is that was asked for."""
+
+    ABSENT = "it was not there"
+    ACCEPTED = "it goes, or has gone"
+    DONE = "it is gone"
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,11 @@ class Kube:
     def host(self) -> str:
         return self._transport.host
 
+    @property
+    def astray(self) -> str:
+        """Where the configuration leads by now, in words, if that is another cluster. This one is stayed with."""
+        return self._transport.astray
+
     async def close(self) -> None:
         await self._transport.close()
 
@@ -71,7 +85,8 @@ class Kube:
         Read once, and `again` where somebody doubts it. A cluster restored from another one's etcd has the same.
         """
         if again or not self._cluster:
-            self._cluster = str((await self.get(NAMESPACES, "kube-system", metadata_only=True))["metadata"]["uid"])
+            self._cluster = str((await self.get(NAMESPACES, CLUSTER, metadata_only=True))["metadata"]["uid"])
+            self._transport.stay_with(self._cluster)
         return self._cluster
 
     async def answers(self) -> None:
@@ -238,8 +253,8 @@ class Kube:
         uid: str = "",
         version: str = "",
         allowed: Allowed = None,
-    ) -> bool:
-        """Ask for an object's deletion; False if it was not there.
+    ) -> Deletion:
+        """Ask for an object's deletion, and say how far that is.
 
         With `uid`, only that very object; with `version`, only as it was seen: else Conflict.
         """
@@ -248,19 +263,21 @@ class Kube:
         try:
             path, accept = resource.path(namespace, name), _accept(True)  # the answer is the object as it was
             request = Request("delete", resource, "DELETE", path, body=options, accept=accept, allowed=allowed)
-            await self._transport.ask(request)
+            answer = await self._transport.ask(request)
         except NotFound:
-            return False
-        return True
+            return Deletion.ABSENT
+        # Of what went at once there is no object any more, only the outcome (metav1.Status); a few kinds show it as
+        # it was, and have to be looked at again.
+        return Deletion.DONE if answer.get("kind") == "Status" else Deletion.ACCEPTED
 
     async def delete_collection(
-        self, resource: Resource, namespace: str | None, *, labels: str = "", allowed: Allowed = None
+        self, resource: Resource, namespace: str | None, *, fields: str = "", allowed: Allowed = None
     ) -> None:
         """Ask for the deletion of every object there. It may be cut off part-way: repeat until none is left.
 
         The answer is a list of all of them, whole: it comes when all were asked for, and is not read.
         """
-        path, query = resource.path(namespace), {"labelSelector": labels}
+        path, query = resource.path(namespace), {"fieldSelector": fields}
         seconds = 70  # the server's own limit is 60 s
         request = Request(
             "deletecollection", resource, "DELETE", path, query, {}, seconds=seconds, allowed=allowed, most=NOT_NEEDED

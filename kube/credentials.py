@@ -6,21 +6,25 @@ its loader is run anew, so a process lives for longer than anything that it was 
 
 import base64
 import contextlib
+import datetime
 import hashlib
 import ipaddress
 import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
+from cryptography import x509
 from kubernetes.aio import client as aio_client
 from kubernetes.aio.config import incluster_config, kube_config
+from kubernetes.aio.config.exec_provider import ExecProvider
 from kubernetes.aio.config.openid import OpenIDRequestor
 
 from kube.fence import FencedRequest
@@ -44,7 +48,14 @@ class Access:
     files: Mapping[Path, bytes]
     """What was read, by file; a file that was not there is empty."""
     expires: float
-    """When the token ends, in seconds since the epoch; infinity where that is not known."""
+    """When the token or the plugin's certificate ends, in seconds since the epoch; infinity where nobody knows."""
+    context: str = ""
+    """The context of the kubeconfig that it is of; empty in a pod."""
+
+    @property
+    def token(self) -> str:
+        """What is sent as `Authorization`; empty where a certificate, or nothing, speaks for us."""
+        return str(self.api.configuration.api_key.get("BearerToken", ""))
 
     def is_outdated(self) -> bool:
         """Whether a file has changed, or the token is about to end."""
@@ -71,10 +82,12 @@ def access_with(
     return Access(api, str(configuration.host), _digest(configuration), files or {}, expires)
 
 
-async def access_from_environment(context: str = "") -> Access:
+async def access_from_environment(context: str = "", refused: str = "") -> Access:
     """The cluster that KUBECONFIG names, else the one this pod runs in, else ~/.kube/config.
 
-    A `context` is one of a kubeconfig, so it is never the pod's own cluster.
+    Args:
+        context: of a kubeconfig, so it is never the pod's own cluster.
+        refused: a token that the API server does not take, though it may not have ended.
 
     Raises:
         ValueError: no usable configuration was found, or the way to its credentials failed.
@@ -97,10 +110,13 @@ async def access_from_environment(context: str = "") -> Access:
             config_base_path=None,
             config_persister=lambda _: _keep(merged),
         )
+        _forget(loader, refused)
+        _PLUGIN_ENDS.set(float("inf"))
         await loader.load_and_set(configuration)
         _check_credentials(loader, configuration, paths)
-        expiry = getattr(loader, "exec_plugin_expiry", None)
-        return access_with(configuration, files, expiry.timestamp() if expiry else _end_of(configuration))
+        ends = min(_end_of(configuration), _PLUGIN_ENDS.get(), _end_by_gcloud(loader))
+        access = access_with(configuration, files, ends)
+        return replace(access, context=str(loader.current_context["name"]))
     except Exception as error:  # the package raises whatever its YAML reader meets
         raise ValueError(f"no usable Kubernetes configuration: {error}") from error
     finally:
@@ -115,7 +131,33 @@ class _Issuer(OpenIDRequestor):  # type: ignore[misc]  # the package is not foll
         return aiohttp.TCPConnector(ssl=trusting(self._ssl_ca_cert))
 
 
+_PLUGIN_ENDS: ContextVar[float] = ContextVar("plugin_ends")
+"""When what an exec plugin brought ends. The package notes that of tokens only, not of certificates."""
+
+
+class _Plugin(ExecProvider):  # type: ignore[misc]
+    async def run(self, previous_response: Any = None) -> Any:
+        status = await super().run(previous_response)
+        _PLUGIN_ENDS.set(min(_time(status.get("expirationTimestamp")), _end_of_certificate(status)))
+        return status
+
+
 kube_config.OpenIDRequestor = _Issuer
+kube_config.ExecProvider = _Plugin
+
+
+def _provider(loader: Any) -> dict[str, Any]:
+    """The settings of the user's auth provider, as the loader has them; empty where there is none."""
+    user = loader._user.value if loader._user else {}
+    return (user.get("auth-provider") or {}).get("config") or {}
+
+
+def _forget(loader: Any, refused: str) -> None:
+    """Have the loader ask for another token: it hands out the one in the kubeconfig until shortly before its end."""
+    config = _provider(loader)
+    for key in ("id-token", "access-token"):
+        if refused and refused == f"Bearer {config.get(key)}":
+            del config[key]
 
 
 def _keep(merged: Any) -> None:
@@ -185,6 +227,28 @@ def _end_of(configuration: Any) -> float:
         claims = token.split(".")[1]
         return float(json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["exp"])
     return float("inf")
+
+
+def _end_of_certificate(status: Mapping[str, Any]) -> float:
+    try:
+        return x509.load_pem_x509_certificate(
+            str(status["clientCertificateData"]).encode()
+        ).not_valid_after_utc.timestamp()
+    except (KeyError, ValueError):
+        return float("inf")
+
+
+def _end_by_gcloud(loader: Any) -> float:
+    """When an access token ends that gcloud brought, which says nothing itself."""
+    return _time(_provider(loader).get("expiry")) if loader.provider == "gcp" else float("inf")
+
+
+def _time(text: object) -> float:
+    try:
+        moment = datetime.datetime.fromisoformat(str(text))
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+    except ValueError:
+        return float("inf")
 
 
 def _digest(configuration: Any) -> str:

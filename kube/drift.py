@@ -47,20 +47,24 @@ def differing_fields(wanted: ReadObject, live: ReadObject) -> Iterator[Path]:
     return _differing(live, fields, our_fields(live), ())
 
 
-def taken_fields(wanted: ReadObject, live: ReadObject) -> Iterator[tuple[str, str]]:
-    """The fields that somebody took from us and gave another value, as people write them, each with who it was.
+def taken_fields(wanted: ReadObject, live: ReadObject) -> Iterator[tuple[str, str, datetime | None]]:
+    """The fields that somebody took from us and gave another value, as people write them, each with who, and when.
 
     The name is that of a field manager; it is empty where nobody has the field now, because it was removed.
     """
     ours = our_fields(live)
     for path in differing_fields(wanted, live):
         if not _has(ours, path):
-            yield _readable(path), next((name for name, fields in _others(live) if _has(fields, path)), "")
+            entry = next((entry for entry in _others(live) if _has(entry.get("fieldsV1") or {}, path)), {})
+            yield _readable(path), str(entry.get("manager", "")), _time_of(entry)
 
 
 def applied_at(obj: ReadObject) -> datetime | None:
     """When our fields last changed by an apply of ours, by the API server's clock, which counts whole seconds."""
-    entry = _our_entry(obj)
+    return _time_of(_our_entry(obj))
+
+
+def _time_of(entry: Mapping[str, Any]) -> datetime | None:
     try:
         return datetime.fromisoformat(str(entry.get("time", "")).replace("Z", "+00:00"))
     except ValueError:
@@ -88,11 +92,11 @@ def _our_entry(obj: ReadObject) -> Mapping[str, Any]:
     return {}
 
 
-def _others(obj: ReadObject) -> list[tuple[str, Mapping[str, Any]]]:
+def _others(obj: ReadObject) -> list[Mapping[str, Any]]:
     """What others set, the latest first."""
     entries = [entry for entry in obj["metadata"].get("managedFields") or [] if entry.get("manager") != FIELD_MANAGER]
     entries.sort(key=lambda entry: str(entry.get("time", "")), reverse=True)
-    return [(str(entry.get("manager", "")), entry.get("fieldsV1") or {}) for entry in entries]
+    return entries
 
 
 def _has(fields: Mapping[str, Any], path: Path) -> bool:

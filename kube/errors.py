@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from models.text import plain
@@ -10,6 +11,9 @@ from models.text import plain
 
 class KubeError(Exception):
     """The API server, or the way to it, said no. `str()` is one short sentence without headers or bodies."""
+
+    answered: datetime | None = None
+    """When the API server last answered whoever failed before, by the clock of the Temporal server."""
 
     def __init__(self, message: str, *, status: int = 0, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)

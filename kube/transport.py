@@ -23,7 +23,7 @@ from kube.backoff import jittered
 from kube.credentials import Access, access_from_environment
 from kube.errors import Away, Conflict, KubeError, Refused, Stale, TooLong, Unavailable, error_from
 from kube.fence import ALLOWED, NotSent
-from kube.resources import Resource
+from kube.resources import NAMESPACES, Resource
 
 CONNECT_SECONDS: Final = 5
 REACH_SECONDS: Final = 2.0
@@ -42,6 +42,8 @@ TRIED_AGAIN: Final[Mapping[str, tuple[type[KubeError], ...]]] = {
 }
 """What is tried again, by verb: only requests of which a second one changes nothing."""
 READYZ: Final = Resource("", "v1", "APIServer", "readyz", namespaced=False)
+CLUSTER: Final = "kube-system"
+"""The Namespace that lives as long as its cluster: its uid says which cluster this is."""
 ANSWERED_BY_OBJECT: Final = ("get", "apply", "create", "patch")
 LOOKED_AT_EVERY: Final = 5.0
 """Seconds between two looks at whether credentials have changed, and between two tries to renew refused ones."""
@@ -99,9 +101,10 @@ class _Session:
 class Transport:
     """The connection to one cluster's API."""
 
-    def __init__(self, access: Access, load: Callable[[], Awaitable[Access]] | None = None) -> None:
+    def __init__(self, access: Access, load: Callable[[str], Awaitable[Access]] | None = None) -> None:
         """Args:
-        load: brings the access anew when it may have changed; None: it stays what it is.
+        load: brings the access anew when it may have changed, given the token that was refused, if one was; None: it
+            stays what it is.
         """
         self._session = _Session(access)
         self._load = load
@@ -109,15 +112,23 @@ class Transport:
         self._looked = self._tried = time.monotonic()
         self._refused = False
         self._unanswered = False
+        self._cluster = ""
         self.host = access.host
+        self.astray = ""
+        """Where the configuration leads now, in words, if it is not the cluster that this process began with."""
 
     @classmethod
     async def from_environment(cls, context: str = "") -> "Transport":
         """Raises:
         ValueError: no usable configuration was found.
         """
-        load = partial(access_from_environment, context)
-        return cls(await load(), load)
+        access = await access_from_environment(context)
+        # What somebody makes the current context later is theirs.
+        return cls(access, partial(access_from_environment, access.context))
+
+    def stay_with(self, uid: str) -> None:
+        """Know the cluster by the uid of its Namespace kube-system. The first one counts, for as long as this lives."""
+        self._cluster = self._cluster or uid
 
     async def close(self) -> None:
         await self._session.access.api.close()
@@ -193,7 +204,7 @@ class Transport:
         """Whether there are other credentials than those that were refused; asked for anew, not too often."""
         async with self._renewing:
             if self._session is refused and time.monotonic() - self._tried >= LOOKED_AT_EVERY:
-                await self._renew()
+                await self._renew(refused.access.token)
         return self._session is not refused
 
     async def _current(self) -> _Session:
@@ -203,16 +214,18 @@ class Transport:
                 self._looked = time.monotonic()
                 if self._session.access.is_outdated():
                     await self._renew()
+                else:
+                    self.astray = ""  # whoever changed the configuration has changed it back
         return self._session
 
-    async def _renew(self) -> None:
+    async def _renew(self, refused: str = "") -> None:
         """Read the access again, and use it from now on if it has changed. What cannot be read leaves the old one."""
         if self._load is None:
             return
         self._tried = time.monotonic()
         try:
             async with asyncio.timeout(LONGEST_LOAD):
-                access = await self._load()
+                access = await self._load(refused)
         except (ValueError, TimeoutError) as error:
             if not self._refused:  # one line for a state, not for each try
                 log.warning("credentials for the API server cannot be read again", error=str(error)[:300])
@@ -224,15 +237,51 @@ class Transport:
             # Nothing new: later files and a later end count all the same.
             await access.api.close()
             old.access = replace(access, api=old.access.api)
+            self.astray = ""
             return
-        self._session, self.host, old.retired = _Session(access), access.host, True
+        new = _Session(access)
+        if doubt := await self._elsewhere(new):
+            if doubt != self.astray:
+                log.error("staying with the cluster of the start", cluster=self.host, error=doubt)
+            self.astray = doubt
+            await access.api.close()
+            return
+        self.astray = ""
+        self._session, self.host, old.retired = new, access.host, True
         log.info("read credentials for the API server again", cluster=access.host)
         await old.close_if_idle()
+
+    async def _elsewhere(self, new: _Session) -> str:
+        """Why these connections must not take the place of the old ones: they lead to another cluster, or may.
+
+        All that this process knows, and has promised, is of one cluster.
+        """
+        if not self._cluster:
+            return ""
+        path, accept = NAMESPACES.path(None, CLUSTER), "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        request = Request("get", NAMESPACES, "GET", path, accept=accept, seconds=CONNECT_SECONDS)
+        where = f"the configuration leads to {new.access.host} now"
+        try:
+            async with self._over(new, request) as response:
+                found = decoded(await response.read())
+            if not is_object(found):
+                raise Unavailable("the answer is not an object of the API", status=200)
+        except KubeError as error:
+            if new.access.host == self.host:
+                return ""  # new credentials for the old address: nobody has named another cluster
+            return f"{where}, and whether that is the same cluster is not to be found out: {error}"
+        if found["metadata"]["uid"] == self._cluster:
+            return ""
+        return f"{where}, which is another cluster; this process stays with the one it began with until a restart"
 
     @asynccontextmanager
     async def send(self, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send it once, count it, and turn every way it can fail into a KubeError."""
-        session = await self._current()
+        async with self._over(await self._current(), request) as response:
+            yield response
+
+    @asynccontextmanager
+    async def _over(self, session: _Session, request: Request) -> AsyncIterator[aiohttp.ClientResponse]:
         api = session.access.api
         headers = {"Accept": request.accept, "Content-Type": request.content_type, "User-Agent": api.user_agent}
         if request.most is not None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -24,18 +25,6 @@ HOST: Final = "10.99.0.1"
 """The node's address: this machine's in the namespace, on a wire that leads nowhere."""
 APART: Final = "BTP_TEST_NODE"
 """Variable that says to a command that it runs apart; its value is the name of its control group."""
-PROGRAMS: Final = {
-    "unshare": "util-linux",
-    "ip": "iproute2",
-    "iptables": "iptables",
-    "containerd": "containerd",
-    "runc": "runc",
-    "ctr": "containerd",
-    "dnsmasq": "dnsmasq-base",
-    "conntrack": "conntrack",
-}
-"""What must be on PATH, and the Debian package that brings it."""
-CNI: Final = Path("/usr/lib/cni")
 SHADOWED: Final = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -47,16 +36,18 @@ SHADOWED: Final = {
 """Settings of the whole machine which a kubelet wants, so that it finds them and changes none."""
 
 
-def missing() -> str:
-    """What this machine lacks for a node, in one sentence; empty if nothing."""
+def missing(programs: Mapping[str, str]) -> str:
+    """What this machine lacks for a run apart, in one sentence; empty if nothing.
+
+    Args:
+        programs: what must be on PATH or at a path, and the Debian package that brings it.
+    """
     if sys.platform != "linux":
-        return "a node needs Linux"
+        return "this needs Linux"
     if os.geteuid():
-        return "a node needs root"
-    packages = {package for program, package in PROGRAMS.items() if not shutil.which(program)}
-    if not (CNI / "bridge").is_file():
-        packages.add("containernetworking-plugins")
-    return f"a node needs these packages: {' '.join(sorted(packages))}" if packages else ""
+        return "this needs root"
+    packages = {package for program, package in programs.items() if not shutil.which(program)}
+    return f"this needs these packages: {' '.join(sorted(packages))}" if packages else ""
 
 
 def outside(folder: Path, command: list[str]) -> int:

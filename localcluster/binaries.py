@@ -79,6 +79,12 @@ NODE: Final = Module(
     f"{STRIPPED} {KUBERNETES_VERSION}",
 )
 """A real node, for `make test-node`."""
+NETWORK_POLICIES: Final = Module(
+    "networkpolicies", {"kube-router": "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router"}
+)
+"""Enforces NetworkPolicies on it."""
+COMPOSE: Final = Module("dockercompose", {"docker-compose": "github.com/docker/compose/v2/cmd"})
+"""Debian's own version 1 refuses our file."""
 TEMPORAL: Final = Module(
     "temporalserver",
     {
@@ -95,7 +101,7 @@ PROMETHEUS: Final = Module(
 """Runs the unit tests of the alert rules."""
 ACTIONLINT: Final = Module("actionlint", {"actionlint": "github.com/rhysd/actionlint/cmd/actionlint"})
 """Reads .github/workflows, in `make lint`."""
-MODULES: Final = (CONTROL_PLANE, NODE, TEMPORAL, PROMETHEUS, ACTIONLINT)
+MODULES: Final = (CONTROL_PLANE, NODE, NETWORK_POLICIES, COMPOSE, TEMPORAL, PROMETHEUS, ACTIONLINT)
 OLDEST_GO: Final = (1, 26)
 
 

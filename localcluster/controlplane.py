@@ -30,6 +30,8 @@ STATE: Final = CHECKOUT / ".local"
 """Each run's files are below this git-ignored folder, and are removed when it ends."""
 USERS: Final = ("admin", "kube-controller-manager", "kube-scheduler", "kwok", "btp-worker", "btp-trigger")
 NODE: Final = "local-node"
+TOKEN_SECONDS: Final = 365 * 86_400
+"""For which a ServiceAccount's token holds: nobody renews it while `make up` runs."""
 CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"
 
 
@@ -102,7 +104,7 @@ class ControlPlane(Started):
     def service_account(self, namespace: str, name: str, via: str = "") -> Path:
         """A kubeconfig file with a token of that ServiceAccount (TokenRequest API)."""
         path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token"
-        answer = self.request("POST", path, {"spec": {"expirationSeconds": 7200}})
+        answer = self.request("POST", path, {"spec": {"expirationSeconds": TOKEN_SECONDS}})
         self._tokens[name] = answer["status"]["token"]
         self._kubeconfig_path(name, via).unlink(missing_ok=True)  # of an account of that name that was made before
         return self.kubeconfig(name, via)

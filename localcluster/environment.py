@@ -5,39 +5,22 @@ service instances, and must never do so in a cluster that somebody happens to ha
 """
 
 import os
-import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from kube.resources import DEPLOYMENTS
 from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
 from localcluster.faults import FaultProxy
 from localcluster.lines import Line
 from localcluster.processes import Process, free_port, probe, wait_until
+from localcluster.shipped import Shipped
 from localcluster.started import Started
 from localcluster.temporal import TemporalServer
-from models.names import KYMA_NAMESPACE
 
-RELEASE: Final = "btp-manager"
-MANAGER_CHART: Final = CHECKOUT / "chart" / "btp-manager"
 SETTINGS: Final = ("BTP_", "TEMPORAL_", "KUBE")
-
-
-def helm(cluster: ControlPlane, *arguments: str | Path) -> str:
-    """Run Helm as the administrator who installs the manager. Returns what it printed.
-
-    Raises:
-        RuntimeError: it failed; the message is Helm's.
-    """
-    command = [str(part) for part in (binary("helm"), *arguments, "--namespace", KYMA_NAMESPACE)]
-    environment = {"HOME": str(cluster.folder), "KUBECONFIG": str(cluster.kubeconfig()), "PATH": ""}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip())
-    return done.stdout
 
 
 class Manager:
@@ -79,8 +62,9 @@ class Environment(Started):
     `settings` are further BTP_* variables for worker and trigger. `temporal` is a server that runs already and is left
     running; without it, a dev server is started. With `faults`, both reach the API server through
     `proxy`, which can misbehave in every known way; with `lines` too, each has a way of its own to `proxy` and to
-    Temporal. With `deployed`, chart/btp-manager is installed by Helm, and both run with tokens of its ServiceAccounts,
-    and the settings that go with them, instead of as administrators.
+    Temporal. chart/btp-manager is installed by Helm, and both run with tokens of its ServiceAccounts and the settings
+    that go with them; whoever needs them to be administrators says in `administrator` why. With `audit`, the API server
+    writes down what they ask for.
     """
 
     def __init__(
@@ -91,12 +75,14 @@ class Environment(Started):
         triggers: int = 1,
         faults: bool = False,
         lines: bool = False,
-        deployed: bool = False,
+        administrator: str = "",
+        audit: bool = False,
         temporal: TemporalServer | None = None,
     ) -> None:
         self._stack = ExitStack()
-        self.cluster = ControlPlane(pod_delay, audit=deployed)
-        self._deployed = deployed
+        self.cluster = ControlPlane(pod_delay, audit)
+        self.shipped = Shipped(self.cluster)
+        self._administrator = administrator
         self.proxy = FaultProxy(self.cluster)
         self._faults = faults
         self._lines = lines
@@ -108,13 +94,15 @@ class Environment(Started):
 
     def _start(self) -> None:
         self._stack.enter_context(self.cluster)
-        if self._own_temporal:
-            self._stack.callback(self.temporal.stop)
-            self.temporal.start()
+        with ThreadPoolExecutor(1) as meanwhile:
+            installed = None if self._administrator else meanwhile.submit(self.shipped.install)
+            if self._own_temporal:
+                self._stack.callback(self.temporal.stop)
+                self.temporal.start()
+        if installed:
+            installed.result()
         if self._faults:
             self._stack.enter_context(self.proxy)
-        if self._deployed:
-            helm(self.cluster, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=0,trigger.replicas=0")
         for manager in self.workers + self.triggers:
             if self._lines:
                 self._lay_lines(manager)
@@ -123,6 +111,8 @@ class Environment(Started):
             manager.start()
         for manager in self.workers + self.triggers:
             manager.wait_ready()
+        if not self._administrator:
+            self.shipped.in_force()
 
     def close(self) -> None:
         self._stack.close()
@@ -138,16 +128,13 @@ class Environment(Started):
         via = self.proxy.url if self._faults else ""
         if self._lines:
             via = f"https://127.0.0.1:{manager.to_api_server.port}"
-        if not self._deployed:
+        if self._administrator:
             return {"KUBECONFIG": str(self.cluster.kubeconfig(f"btp-{manager.module}", via))}
-        account = self.cluster.service_account(KYMA_NAMESPACE, f"{RELEASE}-{manager.module}", via)
-        return {"KUBECONFIG": str(account), "BTP_OPERAND_RBAC": "false", "BTP_INSTALLATION": self.installation()}
-
-    def installation(self) -> str:
-        """What the worker's Deployment tells its pods now, where the chart is installed."""
-        found = self.cluster.request("GET", DEPLOYMENTS.path(KYMA_NAMESPACE, f"{RELEASE}-worker"))
-        variables = found["spec"]["template"]["spec"]["containers"][0]["env"]
-        return next(str(each["value"]) for each in variables if each["name"] == "BTP_INSTALLATION")
+        return {
+            "KUBECONFIG": str(self.shipped.kubeconfig(manager.module, via)),
+            "BTP_OPERAND_RBAC": "false",
+            "BTP_INSTALLATION": self.shipped.installation(),
+        }
 
     def start_operand(self, at_once: int = 1) -> Process:
         """The stand-in for the operand's binary; ends with the environment, or when somebody kills it.

@@ -65,10 +65,12 @@ class Fault:
     """A watch's first event is replaced by an ERROR event with status 410."""
     shuffle: bool = False
     """A watch says every event twice, and now and then in another order (never of one object)."""
+    then: Callable[[], None] = lambda: None
+    """Called before the answer is passed on, whoever gave it; not for watches."""
     hits: int = 0
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
-    def strikes(self, request: web.BaseRequest) -> bool:
+    def matches(self, request: web.BaseRequest) -> bool:
         """Whether this request is hit; counts it."""
         watching = request.query.get("watch") == "true"
         if (
@@ -94,7 +96,7 @@ class FaultProxy(ThreadedServer):
         super().__init__("fault-proxy")
         self.faults: list[Fault] = []
         self.writes: list[str] = []
-        """Method and path of every write that the API server has answered."""
+        """Method and path of every write that took effect."""
         self.requests: Counter[str] = Counter()
         """Requests by HTTP method, and WATCH."""
         self.queries: list[str] = []
@@ -154,12 +156,14 @@ class FaultProxy(ThreadedServer):
         self.requests["WATCH" if watching else request.method] += 1
         if watching:
             self.queries.append(request.query_string)
-        faults = [fault for fault in list(self.faults) if fault.strikes(request)]
+        faults = [fault for fault in list(self.faults) if fault.matches(request)]
         await asyncio.sleep(sum(fault.latency for fault in faults))
         for fault in faults:
             if fault.reset:
+                fault.then()
                 return _hang_up(request)
             if fault.status or fault.body is not None:
+                fault.then()
                 return _answer(fault)
         body = await request.read()
         headers = CIMultiDict({key: value for key, value in request.headers.items() if key.lower() not in HOP_BY_HOP})
@@ -178,9 +182,11 @@ class FaultProxy(ThreadedServer):
         self, request: web.BaseRequest, upstream: aiohttp.ClientResponse, faults: list[Fault]
     ) -> web.StreamResponse:
         answer = await upstream.read()
-        if request.method in WRITES and "dryRun" not in request.query:
+        if request.method in WRITES and "dryRun" not in request.query and upstream.status < 400:
             self.writes.append(f"{request.method} {request.path}")
             self.on_write(len(self.writes))
+        for fault in faults:
+            fault.then()
         if any(fault.lose_answer for fault in faults):
             return _hang_up(request)
         if request.method == "GET":

@@ -114,22 +114,39 @@ class Engine:
         finally:
             self._call("rm", container)
 
-    def save(self, image: str, archive: Path) -> None:
+    def save(self, image: str, archive: Path, called: str = "") -> None:
         """Write the image into an OCI archive, a tar file that containerd, docker, podman and skopeo read.
+
+        In the archive it is `called` so; the engine itself does not keep that name, which may be somebody else's.
 
         Raises:
             RuntimeError: docker is older than 25, whose archives are of another kind.
         """
         archive.unlink(missing_ok=True)
+        name = called or image
         if self.name == "buildah":
-            self._call("push", image, f"oci-archive:{archive}:{image}")
-        elif self.name == "podman":
-            self._call("save", "--format", "oci-archive", "--output", str(archive), image)
+            self._call("push", image, f"oci-archive:{archive}:{name}")
         else:
-            self._call("save", "--output", str(archive), image)
+            form = ["--format", "oci-archive"] if self.name == "podman" else []
+            if called:
+                self._call("tag", image, called)
+            try:
+                self._call("save", *form, "--output", str(archive), name)
+            finally:
+                if called:
+                    self._call("rmi", called)
         with tarfile.open(archive) as file:
             if "oci-layout" not in file.getnames():
                 raise RuntimeError(f"{self.name} wrote no OCI archive; docker does since version 25")
+
+    def save_for_docker(self, image: str, archive: Path) -> None:
+        """Write the image into a tar file that `docker load` of every version reads."""
+        if self.name == "buildah":
+            self._call("push", image, f"docker-archive:{archive}:{image}")
+        elif self.name == "podman":
+            self._call("save", "--format", "docker-archive", "--output", str(archive), image)
+        else:
+            self._call("save", "--output", str(archive), image)
 
     def identity(self, image: str) -> str:
         """The id of that image: equal ids, equal contents."""

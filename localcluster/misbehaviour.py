@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,9 @@ class Fault:
     method: str = ""
     """Such as DELETE; empty for any."""
     path: str = ""
-    """What the path has to contain."""
+    """A regular expression that is searched in the path."""
     times: int = 1
-    """How many requests it befalls."""
+    """How many requests it is applied to."""
     status: int = 0
     """The answer, without anything being done; 0: what was asked for is done."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -30,16 +31,24 @@ class Fault:
     """How long nothing happens at first."""
     lost: bool = False
     """The answer never arrives: the connection ends instead, after everything was done."""
+    query: str = ""
+    """What the query has to contain."""
+    then: Callable[[], None] = lambda: None
+    """Called before the answer goes out."""
 
-    def befalls(self, request: web.Request) -> bool:
-        return self.times > 0 and self.method in ("", request.method) and self.path in request.path
+    def matches(self, request: web.Request) -> bool:
+        if self.times <= 0 or self.method not in ("", request.method):
+            return False
+        return bool(re.search(self.path, request.path)) and self.query in request.query_string
 
-    async def befall(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         await asyncio.sleep(self.seconds)
         if self.status:
             text = self.body if isinstance(self.body, str) else json.dumps(self.body or {})
+            self.then()
             return web.Response(status=self.status, headers=self.headers, text=text, content_type="application/json")
         answer = await handler(request)
+        self.then()
         if self.lost and request.transport:
             request.transport.abort()
         return answer

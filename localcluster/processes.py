@@ -28,6 +28,35 @@ _candidates: Final = itertools.count(os.getpid() * 701)
 """Processes side by side begin far from each other."""
 
 
+def output_of(
+    command: Sequence[str | Path],
+    environment: Mapping[str, str],
+    stdin: str = "",
+    seconds: float = 60.0,
+    folder: Path | None = None,
+) -> str:
+    """What a program prints until it ends.
+
+    Raises:
+        RuntimeError: it failed; the message has its name, its first words and what it said.
+    """
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words,
+        env=environment,
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    if done.returncode:
+        called = " ".join([Path(words[0]).name, *words[1:5]])
+        raise RuntimeError(f"{called}: {done.stderr.strip()} {done.stdout.strip()}".strip())
+    return done.stdout
+
+
 def free_port() -> int:
     """A TCP port on the loopback address that nobody listens on, and that this process has not handed out before."""
     for candidate in itertools.islice(_candidates, PORTS):

@@ -1,9 +1,10 @@
-"""`make screens`: what btpctl shows on a terminal of 80 columns, drawn by rich as SVG, for docs/pictures.
+"""`make screens`: what btpctl and kubectl show on a terminal, drawn by rich as SVG, for docs/pictures.
 
 Every command is run for real, against the servers that the tests use. The pictures are looked at by people.
 """
 
 import io
+import os
 import re
 import sys
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from localcluster.binaries import ensure_all
+from localcluster.binaries import binary, ensure_all
 from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT
 from localcluster.demo import Story, use
@@ -22,17 +23,33 @@ from localcluster.terminal import at_terminal
 
 PICTURES: Final = CHECKOUT / "docs" / "pictures"
 COLUMNS: Final = 80
+WIDE: Final = 110
+"""Columns for tables of kubectl, which are not made narrower."""
 
 
-def draw(environment: Environment, name: str, *arguments: str, answer: str = "") -> None:
-    """Run a command, and keep what its terminal showed."""
+def btpctl(environment: Environment, name: str, *arguments: str, answer: str = "") -> None:
+    """Run a command of btpctl, and keep what its terminal showed."""
     command = [sys.executable, "-m", "btpctl", *arguments]
     _, shown = at_terminal(command, environment.workers[0].environment, answer, COLUMNS)
-    typed = " ".join(f'"{word}"' if " " in word else word for word in arguments)
     lines = shown.removeprefix(f"{answer}\n")  # the terminal echoed it before it was asked for
-    console = Console(record=True, width=COLUMNS, file=io.StringIO())
-    console.print(Text.from_ansi(f"$ btpctl {typed}\n{lines}"), soft_wrap=True)
-    picture = console.export_svg(title="btpctl", unique_id=name)
+    draw(name, ["btpctl", *arguments], lines, COLUMNS)
+
+
+def kubectl(environment: Environment, name: str, *arguments: str) -> None:
+    """The same for kubectl."""
+    variables = {**os.environ, "KUBECONFIG": str(environment.cluster.kubeconfig())}
+    _, shown = at_terminal([str(binary("kubectl")), *arguments], variables, columns=WIDE)
+    draw(name, ["kubectl", *arguments], shown.lstrip("\n"), WIDE)
+
+
+def draw(name: str, command: list[str], lines: str, columns: int) -> None:
+    """Keep a picture of what was typed at a terminal, and of what it showed."""
+    typed = " ".join(f'"{word}"' if " " in word else word for word in command)
+    shown = Text.from_ansi(f"$ {typed}\n{lines}")
+    width = max(columns, *map(len, shown.plain.splitlines()))  # nothing is cut off
+    console = Console(record=True, width=width, file=io.StringIO())
+    console.print(shown, soft_wrap=True)
+    picture = console.export_svg(title=command[0], unique_id=name)
     PICTURES.mkdir(exist_ok=True)
     # The fonts are the reader's own: a picture that asks a server for them is no picture.
     (PICTURES / f"{name}.svg").write_text(re.sub(r"\s*@font-face \{[^}]*\}", "", picture))
@@ -50,7 +67,8 @@ def main() -> int:
         person.put_secret(sap.credentials())
         person.create_operator("btpoperator")
         story.expect("btpoperator", "Ready", "ReconcileSucceeded")
-        draw(environment, "btpctl-doctor", "doctor")
+        kubectl(environment, "kubectl-ready", "get", "btpoperators", "-A")
+        btpctl(environment, "btpctl-doctor", "doctor")
         operand = environment.start_operand()
         use(story, person, sap)
         operand.kill()
@@ -61,10 +79,11 @@ def main() -> int:
             return status is not None and "soft delete follows" in status.message
 
         wait_until(says_when_it_ends, "the deletion to say how long it waits", seconds=60)
-        draw(environment, "btpctl-status", "status")
+        kubectl(environment, "kubectl-deleting", "get", "btpoperators", "-A")
+        btpctl(environment, "btpctl-status", "status")
         why = ("--by", "alice", "--why", "the broker is back at four")
-        draw(environment, "btpctl-extend", "extend", "--minutes", "60", *why)
-        draw(environment, "btpctl-soft-delete", "soft-delete", "--by", "alice", answer="n")
+        btpctl(environment, "btpctl-extend", "extend", "--minutes", "60", *why)
+        btpctl(environment, "btpctl-soft-delete", "soft-delete", "--by", "alice", answer="n")
     return 0
 
 

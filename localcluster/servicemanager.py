@@ -72,7 +72,7 @@ class ServiceManager(ThreadedServer):
         self.token_seconds = 3600.0
         self.page = PAGE
         self.faults: list[Fault] = []
-        """The first that matches a request befalls it."""
+        """The first one that matches a request decides how it is answered."""
         self.refusals_for_bindings = 0
         """How often an instance was to be deleted that still had bindings."""
         self.calls: Counter[tuple[str, str, str]] = Counter()
@@ -135,14 +135,14 @@ class ServiceManager(ThreadedServer):
 
     @web.middleware
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Count the call, and let befall it what has to; only who has a token gets further."""
+        """Count the call, and answer as a fault says; only who has a token gets further."""
         kind = "operations" if "operation" in request.match_info else request.path.split("/")[2]
         self.calls[request.method, kind, request.match_info.get("id", "")] += 1
-        fault = next((fault for fault in self.faults if fault.befalls(request)), None)
+        fault = next((fault for fault in self.faults if fault.matches(request)), None)
         if fault is None:
             return await self._authorized(request, handler)
         fault.times -= 1
-        return await fault.befall(request, lambda request: self._authorized(request, handler))
+        return await fault.answer(request, lambda request: self._authorized(request, handler))
 
     async def _authorized(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path != "/oauth/token":

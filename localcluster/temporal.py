@@ -21,6 +21,8 @@ RETENTION: Final = "72h"
 TRIES: Final = 3
 SHARDS: Final = 4
 """History shards: fixed for the life of a Temporal cluster. A production has hundreds."""
+ENVIRONMENT: Final = "ours"
+"""Name of its configuration."""
 SERVICES: Final = ("frontend", "matching", "history", "worker")
 SCHEMAS: Final = {"temporal": "temporal", "temporal_visibility": "visibility"}
 """Databases, and which of the server's schemas each has."""
@@ -103,6 +105,10 @@ class TemporalServer:
             if line.startswith(metric) and all(label in line for label in labels)
         )
 
+    def cli(self, *arguments: str) -> bool:
+        """Whether the `temporal` command with these arguments, asked of this server, succeeds."""
+        return self._cli(*arguments)
+
     def _cli(self, *arguments: str) -> bool:
         command = [str(CLI), *arguments, "--address", self.address, "--command-timeout", "5s"]
         return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
@@ -151,12 +157,21 @@ class TemporalOnPostgreSQL(TemporalServer):
         return self._folder / "dynamic.yaml"
 
     def _command(self) -> Sequence[str | Path]:
-        config = self._folder / "temporal-server.yaml"
+        config = self._folder / "config" / f"{ENVIRONMENT}.yaml"
+        config.parent.mkdir(exist_ok=True)
         config.write_text(yaml.safe_dump(self._config()))
+        where = [
+            "--root",
+            str(self._folder),
+            "--config",
+            config.parent.name,
+            "--env",
+            ENVIRONMENT,
+        ]  # as old servers know it
         values = {key: [{"value": value, "constraints": {}}] for key, value in self.dynamic.items()}
         self._dynamic_file.write_text(yaml.safe_dump(values))
         services = [flag for name in self._services for flag in ("--service", name)]
-        return [binary("temporal-server"), "--config-file", config, "--allow-no-auth", "start", *services]
+        return [binary("temporal-server"), *where, "--allow-no-auth", "start", *services]
 
     def _cli(self, *arguments: str) -> bool:
         token = ("--grpc-meta", f"authorization=Bearer {self._administrator}") if self._administrator else ()

@@ -1,9 +1,8 @@
-"""`make test-node`: builds the images, and runs tests/node apart from the rest of the machine on a real node.
+"""`make test-node`: builds a release, and runs tests/node apart from the rest of the machine on a real node with it.
 
 Says in one sentence what is missing, and ends with 0 then; with 1 where CI is set.
 """
 
-import os
 import shutil
 import sys
 import tempfile
@@ -12,17 +11,16 @@ from typing import Final
 
 import yaml
 
-from localcluster import image
-from localcluster.apart import missing, outside
-from localcluster.binaries import CONTROL_PLANE, NODE, binary
-from localcluster.controlplane import CHECKOUT, STATE
-from localcluster.processes import own_folder
-from localcluster.realnode import SANDBOX
+from localcluster import distribution, image
+from localcluster.binaries import CONTROL_PLANE, NETWORK_POLICIES, NODE, binary
+from localcluster.controlplane import CHECKOUT
+from localcluster.machine import PROGRAMS, SANDBOX
+from localcluster.testsapart import run
 
 MANAGER_CHART: Final = CHECKOUT / "chart" / "btp-manager"
 OPERAND_CHART: Final = CHECKOUT / "chart" / "sap-btp-operator"
-ARCHIVES: Final = "images"
-"""Folder of the images, below the folder of each run's files."""
+DIST: Final = "dist"
+"""The release, below the folder of the images."""
 
 
 def manager_image() -> str:
@@ -45,11 +43,10 @@ CRASHING: Final = f"{operand_image().rpartition(':')[0]}:crashing"
 
 
 def build_images(engine: image.Engine, folder: Path) -> None:
-    """One archive for each image that the node needs."""
-    folder.mkdir()
+    """A release, whose image the node gets, and one archive for each other image that it needs."""
+    (folder / DIST).mkdir(parents=True)
     manager, operand = manager_image(), operand_image()
-    image.build(engine, manager)
-    engine.save(manager, folder / "manager.tar")
+    distribution.build(folder / DIST, distribution.source(), "https://example.com/btp-manager", [])
     with tempfile.TemporaryDirectory() as name:
         context = Path(name)
         shutil.copytree(CHECKOUT / "localcluster", context / "localcluster", ignore=shutil.ignore_patterns("go.*"))
@@ -57,37 +54,17 @@ def build_images(engine: image.Engine, folder: Path) -> None:
             (context / program).write_text(f"#!/bin/sh\n{line}\n")
             (context / program).chmod(0o755)
         base = f"FROM {manager}\nCOPY localcluster /app/localcluster\n"
-        for tag, program in ((operand, "manager"), (CRASHING, "crash")):
+        for called, program in ((operand, "manager"), (CRASHING, "crash")):
+            tag = f"localhost/btp-manager-operand-stand-in:{program}"
             engine.build(tag, context, f"{base}COPY {program} /manager\n")
-            engine.save(tag, folder / f"{program}-operand.tar")
+            engine.save(tag, folder / f"{program}-operand.tar", called)
         shutil.copy(binary("pause"), context / "pause")
         engine.build(SANDBOX, context, 'FROM scratch\nCOPY pause /pause\nENTRYPOINT ["/pause"]\n')
         engine.save(SANDBOX, folder / "pause.tar")
 
 
-def main(arguments: list[str]) -> int:
-    lack = missing()
-    if not lack:
-        try:
-            engine = image.find_engine()
-        except RuntimeError as problem:
-            lack = str(problem)
-    if lack:
-        print(f"skipped: {lack}")
-        return 1 if os.environ.get("CI") else 0
-    for module in (CONTROL_PLANE, NODE):
-        module.ensure()
-    STATE.mkdir(exist_ok=True)
-    folder = own_folder(STATE, "apart")
-    try:
-        build_images(engine, folder / ARCHIVES)
-        return outside(folder, [sys.executable, "-m", "pytest", "-n0", "tests/node", *arguments])
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
-    except RuntimeError as error:
+        sys.exit(run("tests/node", PROGRAMS, (CONTROL_PLANE, NODE, NETWORK_POLICIES), build_images, sys.argv[1:]))
+    except (RuntimeError, ValueError) as error:
         sys.exit(str(error))

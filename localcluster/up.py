@@ -74,7 +74,7 @@ def serve() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with ServiceManager() as sap, Environment() as environment:
-        environment.start_operand()
+        operand = environment.start_operand()
         Person(environment.cluster).put_secret(sap.credentials())
         record = {
             "pid": os.getpid(),
@@ -82,6 +82,8 @@ def serve() -> int:
             "kubeconfig": str(environment.cluster.kubeconfig()),
             "ui": f"http://127.0.0.1:{environment.temporal.ui_port}",
             "temporal": environment.temporal.address,
+            "operand": operand.pid,
+            "reclaim": sap.admin_credentials(),
         }
         scratch = RECORD.with_suffix(".new")
         scratch.write_text(json.dumps(record))
@@ -118,6 +120,7 @@ def _started(pid: int) -> str:
 
 
 def _explain(record: dict[str, Any]) -> None:
+    literals = " ".join(f"--from-literal={key}={value}" for key, value in record["reclaim"].items())
     print(f"""
 export KUBECONFIG={record["kubeconfig"]}
 export TEMPORAL_ADDRESS={record["temporal"]}
@@ -130,6 +133,11 @@ Secret sap-btp-manager is there already; an operand and a Service Manager that s
   kubectl apply -f docs/serviceinstance.yaml
   {sys.executable} -m btpctl status
   kubectl -n kyma-system delete btpoperator btpoperator
+
+With a dead operand a deletion waits; `btpctl soft-delete` ends that, and the Secret has reclaimed what it abandons:
+  kill {record["operand"]}
+  kubectl -n kyma-system delete btpoperator btpoperator --wait=false
+  kubectl -n kyma-system create secret generic sap-btp-reclaim {literals}
 
 `make down` ends it.""")
 

@@ -142,13 +142,13 @@ MEANING: Final[Mapping[Reason, Meaning]] = {
         state=State.DELETING,
         ready=False,
         when="ServiceBindings, then ServiceInstances are being deleted through the operand and SAP Service Manager.",
-        advice="Wait, at most BTP_HARD_DELETE_TIMEOUT; the message says how many are left, names some, and says if the "
-        "operand is not there or not available.",
+        advice="Wait, at most BTP_HARD_DELETE_TIMEOUT and a last attempt; the message says how many are left, names "
+        "some, and says if the operand is not there or not available.",
     ),
     Reason.SOFT_DELETING: Meaning(
         state=State.DELETING,
         ready=False,
-        when="Hard delete failed or ran out of time: finalizers are being taken off and the objects deleted.",
+        when="Hard delete ran out of time, or a person ended it: finalizers are taken off and the objects deleted.",
         advice="Afterwards look at ConfigMap kyma-system/sap-btp-abandoned: what it lists may still exist in SAP BTP.",
     ),
     Reason.RESOURCE_REMOVAL_FAILED: Meaning(

@@ -76,7 +76,7 @@ class Extension(_OnTheCR):
     """More time that a person gave."""
 
     at: AwareDatetime
-    minutes: int
+    minutes: Annotated[int, Field(ge=1, le=MOST_MINUTES)]
     by: Who
     why: Why
 
@@ -92,7 +92,7 @@ class Hold(_OnTheCR):
     """By itself, unless somebody resumes before."""
     by: Who
     why: Why
-    resumed_by: str = ""
+    resumed_by: str = Field("", max_length=200)
 
     def __str__(self) -> str:
         end = f", resumed by {self.resumed_by}" if self.resumed_by else ""
@@ -109,8 +109,8 @@ class DeletionRecord(_OnTheCR):
     hard_delete_ends: AwareDatetime
     last_attempt_ends: AwareDatetime | None = None
     """Set when hard delete was granted its one attempt after a deadline that nobody could use."""
-    extensions: list[Extension] = []
-    holds: list[Hold] = []
+    extensions: list[Extension] = Field([], max_length=MOST_RECORDED)
+    holds: list[Hold] = Field([], max_length=MOST_RECORDED)
     soft_delete_began: AwareDatetime | None = None
     because: str = Field("", max_length=LONGEST_BECAUSE)
     """Why hard delete ended."""

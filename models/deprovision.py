@@ -7,9 +7,10 @@ from typing import Final
 from pydantic import BaseModel, Field
 
 from models.deletion_record import DeletionRecord
-from models.limits import Bounds
+from models.limits import Bounds, Count, Limit
 from models.mandate import Mandated
 from models.names import OPERAND_DEPLOYMENT
+from models.text import Said
 
 MAX_NAMED: Final = 100
 """Abandoned objects named in a workflow's result; the totals count all, and the ConfigMap names the rest."""
@@ -53,17 +54,17 @@ class DeletionAssessment(BaseModel):
 class ConfirmationInput(Mandated):
     """For which CR a confirmation is waited for, and what the CR says of the service objects now."""
 
-    bindings: int = 0
-    instances: int = 0
+    bindings: Count = 0
+    instances: Count = 0
 
 
 class Removed(BaseModel):
     """How many objects a step removed."""
 
-    bindings: int = 0
-    instances: int = 0
-    secrets: int = 0
-    resources: int = 0
+    bindings: Count = 0
+    instances: Count = 0
+    secrets: Count = 0
+    resources: Count = 0
 
     def __add__(self, other: "Removed") -> "Removed":
         return Removed(**{field: getattr(self, field) + getattr(other, field) for field in Removed.model_fields})
@@ -86,18 +87,22 @@ class HardDeleted(Removed):
 class TeardownInput(Mandated):
     """For which CR the operand is torn down."""
 
-    because: str = ""
+    because: Said = ""
     """Why service objects are let go; it is written into the report of what was abandoned."""
+    told: Said = ""
+    """What the CR says already that is waited for: another wait ends the attempt, to be reported too."""
+    removed: Removed = Field(default_factory=Removed)
+    """What earlier attempts removed, which ended to be reported."""
 
 
 class HardDeleteInput(Mandated):
     """Hard delete of all service objects, within a deadline that Temporal keeps."""
 
-    attempt: timedelta = timedelta(minutes=1)
+    attempt: Limit = timedelta(minutes=1)
     """How long one attempt watches before it reports what is left and is tried again."""
-    reported: dict[str, str] = Field(default_factory=dict)
+    reported: dict[Said, Said] = Field(default_factory=dict, max_length=MAX_NAMED)
     """The obstacles that the CR names already, by what is in the way: others end the attempt, to be reported too."""
-    answer_every: timedelta = timedelta(minutes=1)
+    answer_every: Limit = timedelta(minutes=1)
     """How long the API server may say nothing before the attempt asks it something: a real try hears answers."""
 
 
@@ -167,6 +172,8 @@ class SoftDeleteResult(BaseModel):
     """The first `MAX_NAMED`; ConfigMap kyma-system/sap-btp-abandoned lists more."""
     kept: list[str] = []
     """A few of the objects that could not be let go, with the reason: they are not abandoned."""
+    not_listed: str = Field("", max_length=2_000)
+    """Why ConfigMap kyma-system/sap-btp-abandoned does not list them; Events in namespace default do."""
 
 
 class DeprovisionResult(BaseModel):

@@ -9,7 +9,9 @@ from pydantic import BaseModel, Field
 SHORTEST: Final = timedelta(seconds=1)
 LONGEST: Final = timedelta(days=30)
 """What a limit may be, in settings and in inputs alike."""
-Limit = Annotated[timedelta, Field(ge=SHORTEST, le=LONGEST)]
+Limit = Annotated[timedelta, Field(ge=SHORTEST, le=LONGEST, json_schema_extra={"minimum": "PT1S", "maximum": "P30D"})]
+Span = Annotated[timedelta, Field(ge=timedelta(), le=LONGEST, json_schema_extra={"minimum": "PT0S", "maximum": "P30D"})]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class OperandTeardown(StrEnum):

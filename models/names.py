@@ -73,6 +73,8 @@ DELETION_REQUESTED: Final = "deletion_requested"
 
 STILL_WAITING: Final = "StillWaiting"
 """Failure type of an attempt that ended with something left: progress, not an error."""
+NEWS: Final = "News"
+"""Failure type of a wait that ended early because the CR has to say something: it is begun again."""
 MANDATE_LOST: Final = "MandateLost"
 """Failure type of an activity whose CR no longer asks for it: an outcome, not an error."""
 OTHER_CLUSTER: Final = "OtherCluster"

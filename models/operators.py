@@ -74,7 +74,7 @@ def responsible(operators: Iterable[Operator]) -> Operator | None:
     return min(operators, key=_seniority, default=None)
 
 
-def rivals(operator: Operator, operators: Iterable[Operator]) -> list[Operator]:
+def contenders(operator: Operator, operators: Iterable[Operator]) -> list[Operator]:
     """CRs of the same second without our finalizer: the only ones that could claim the operand at the same moment."""
     return [
         other

@@ -7,8 +7,10 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, Field
 
 from models.conditions import Reason
+from models.limits import Limit, Span
 from models.mandate import Mandated
 from models.status import Finding
+from models.text import Said
 
 
 class Standing(StrEnum):
@@ -21,7 +23,7 @@ class Standing(StrEnum):
 
 
 class Assessment(BaseModel):
-    """One look at a CR, its rivals and its prerequisites."""
+    """One look at a CR, all others and its prerequisites."""
 
     standing: Standing
     finding: Finding | None = None
@@ -30,6 +32,8 @@ class Assessment(BaseModel):
     """Our finalizer is on the CR."""
     reason: Reason | None = None
     """The reason that the CR's condition gives now."""
+    ready_timeout: Limit | None = None
+    """What the worker's settings say, whatever the workflow's input asks for; None where they say nothing."""
 
 
 class ChartInput(Mandated):
@@ -50,6 +54,8 @@ class Contest(BaseModel):
     """The field manager that changed it (metadata.managedFields); empty if nobody can be named."""
     rounds: int = Field(1, ge=1, le=10**9)
     """How often in a row."""
+    within: Span = timedelta()
+    """How soon after our apply it was changed, the last time."""
 
     def __str__(self) -> str:
         if not self.field:
@@ -64,7 +70,9 @@ NAMED_FROM: Final = 3
 """Rounds after which a contest is no accident: it becomes the CR's condition."""
 CHANCE: Final = timedelta(seconds=15)
 QUIET: Final = timedelta(minutes=1)
-"""How long fields have to be left alone until a contest counts as over: after one round, and after more."""
+"""How long fields have to be left alone, at least, until a contest counts as over: after one round, and after more."""
+LONGEST_QUIET: Final = timedelta(minutes=24)
+"""The same, at most: a run remembers whoever comes every ten minutes for two rounds."""
 MOST_CONTESTS: Final = 20
 
 
@@ -85,7 +93,10 @@ class Rivalry(BaseModel):
             rounds = before.rounds + 1 if before else 1
             known[contest.object, contest.field] = contest.model_copy(update={"rounds": rounds})
         contests = list(known.values())[-MOST_CONTESTS:]
-        quiet = QUIET if any(contest.rounds > 1 for contest in contests) else CHANCE
+        repeated = [contest for contest in contests if contest.rounds > 1]
+        # Whoever took five minutes is waited for as long, and once more: a run that ends forgets how often it was.
+        slowest = max(contest.within for contest in repeated or contests)
+        quiet = max(QUIET if repeated else CHANCE, 2 * min(slowest, LONGEST_QUIET / 2))
         return Rivalry(contests=contests, over_at=now + quiet)
 
     @property
@@ -103,7 +114,6 @@ class Rivalry(BaseModel):
 class Applied(BaseModel):
     """What applying the chart did."""
 
-    chart_version: str
     written: list[str] = []
     """Kind and name of every object that differed and was sent."""
     pruned: list[str] = []
@@ -123,7 +133,9 @@ class Survey(BaseModel):
 class ReadyInput(Mandated):
     """For which CR, and how long, readiness is waited for."""
 
-    timeout: timedelta
+    timeout: Limit
+    told: Said | None = None
+    """What the CR says already that keeps pods from becoming ready; None: it is not told before the deadline."""
 
 
 class ProvisionOutcome(StrEnum):

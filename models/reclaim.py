@@ -3,12 +3,13 @@
 import hashlib
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from models.limits import LONGEST, Limit
+from models.limits import Count, Limit, Span
 from models.operators import MAX_UID, OperatorRef
+from models.text import Said
 
 MAX_TOLD: Final = 100
 """Objects told by name in a result; the ConfigMap names all that are left, each with the reason."""
@@ -79,7 +80,7 @@ class RoundInput(Scope):
 
     proven: bool = False
     """An earlier round has seen that Service Manager knows this cluster."""
-    at_most: timedelta = timedelta(minutes=4)
+    at_most: Limit = timedelta(minutes=4)
     """How long it goes on; another one begins where it ended."""
 
 
@@ -87,8 +88,8 @@ class ReclaimSoFar(BaseModel):
     """What one run hands to the next when its history has grown long."""
 
     ends: AwareDatetime
-    pause: Annotated[timedelta, Field(ge=timedelta(), le=LONGEST)]
-    counts: dict[Outcome, int] = {}
+    pause: Span
+    counts: dict[Outcome, Count] = {}
     proven: bool = False
 
 
@@ -146,8 +147,8 @@ class ReclaimEnd(BaseModel):
     """What an Event says when a reclaim ends."""
 
     cluster: str = Field(max_length=MAX_UID)
-    message: str
-    left: int
+    message: Said
+    left: Count
 
 
 class ReclaimProgress(BaseModel):

@@ -2,11 +2,12 @@
 
 from datetime import datetime
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from models.conditions import Reason
 from models.deletion_record import DeletionRecord
 from models.mandate import Mandated
+from models.text import Said
 
 
 class ProgressReport(BaseModel):
@@ -24,7 +25,7 @@ class Finding(BaseModel):
     """An answer about the cluster that becomes the CR's condition."""
 
     reason: Reason
-    message: str = ""
+    message: Said = ""
 
 
 class StatusInput(Mandated):
@@ -37,6 +38,7 @@ class StatusInput(Mandated):
 class EventInput(Mandated):
     """An Event to be recorded on the CR."""
 
-    reason: str
-    message: str
+    reason: str = Field(max_length=128)
+    """In CamelCase; Kubernetes takes 128 characters (validation of events.k8s.io/v1)."""
+    message: Said
     warning: bool = False

@@ -1,10 +1,20 @@
 """Text that others wrote: data, never control characters, never without bound."""
 
 import unicodedata
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, WithJsonSchema
 
 LONGEST: Final = 300
 """Characters kept of a message, where the reader does not say otherwise."""
+
+
+MOST_SAID: Final = 8_000
+"""Characters of a message that travels through Temporal; a CR's condition may have 32,768 (Kubernetes' Condition)."""
+Said = Annotated[
+    str, AfterValidator(lambda text: text[:MOST_SAID]), WithJsonSchema({"type": "string", "maxLength": MOST_SAID})
+]
+"""A message in an input: what is longer is cut, for a long message must not stop what it reports."""
 
 
 def plain(text: object, longest: int = LONGEST) -> str:

@@ -1,8 +1,9 @@
 """Remembers, in ConfigMaps that survive, what a soft delete leaves behind in SAP BTP.
 
 An object is written down before its finalizer goes: a crash in between names one too many, never one too few. A report
-never stops the deletion that it is made for: where kyma-system is going, it becomes Events in namespace default; where
-the ConfigMaps are full, the rest is counted.
+never stops the deletion that it is made for: where kyma-system is going, or the API server refuses the ConfigMaps (a
+quota, a policy, a right that is missing), it becomes Events in namespace default; where they are full, the rest is
+counted.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ from typing import Any, Final
 import structlog
 
 from kube.client import Kube
-from kube.errors import KubeError, NotFound, Refused
+from kube.errors import NotFound, Refused
 from kube.resources import CONFIG_MAPS, SERVICE_BINDINGS, Resource
 from models.deletion_record import LONGEST_BECAUSE
 from models.deprovision import MAX_NAMED, AbandonedObject
@@ -53,7 +54,8 @@ class AbandonedReport:
         self._lines: dict[str, str] = {}
         self._stored: list[str] = []
         self._mine: dict[str, AbandonedObject | None] = {}
-        self._elsewhere = False
+        self.trouble = ""
+        """Why the ConfigMaps cannot be read or written; Events in namespace default name what is abandoned then."""
 
     @property
     def total(self) -> int:
@@ -67,15 +69,20 @@ class AbandonedReport:
 
     async def load(self) -> None:
         """Go on with what an earlier attempt, or an earlier deletion, wrote."""
-        async for part in stored_parts(self._kube):
-            text = text_of(part)
-            self._stored.append(text)
-            for line in filter(None, text.splitlines()):
-                entry = _entry(line)
-                uid = str(entry.get("uid", line))
-                self._lines[uid] = line
-                if entry.get("cr") == self._ref.uid:
-                    self._note(uid, AbandonedObject.model_validate(entry))
+        try:
+            async for part in stored_parts(self._kube):
+                self._read(text_of(part))
+        except Refused as error:
+            self.trouble = str(error)
+
+    def _read(self, text: str) -> None:
+        self._stored.append(text)
+        for line in filter(None, text.splitlines()):
+            entry = _entry(line)
+            uid = str(entry.get("uid", line))
+            self._lines[uid] = line
+            if entry.get("cr") == self._ref.uid:
+                self._note(uid, AbandonedObject.model_validate(entry))
 
     async def add(self, objects: list[tuple[str, AbandonedObject]]) -> None:
         """Write down these objects, by uid, before they are let go.
@@ -91,23 +98,25 @@ class AbandonedReport:
             self._lines[uid] = json.dumps(line, ensure_ascii=False)
             self._note(uid, abandoned)
             log.warning("abandoned", **abandoned.model_dump(exclude_defaults=True))
-        if not self._elsewhere:
-            try:
-                await self._store()
-                return
-            except (Refused, NotFound) as error:
-                if not _is_terminating(error):
-                    raise
-                self._elsewhere = True
-        await self._record_elsewhere([each for _, each in new])
+        await self._store_unless_refused()
+        if self.trouble:
+            await self._record_elsewhere([each for _, each in new])
 
     async def take_back(self, uids: Iterable[str]) -> None:
         """Strike out objects that could not be let go after all."""
         struck = [uid for uid in uids if self._lines.pop(uid, None) is not None]
         for uid in struck:
             self._mine.pop(uid, None)
-        if struck and not self._elsewhere:
+        if struck:
+            await self._store_unless_refused()
+
+    async def _store_unless_refused(self) -> None:
+        if self.trouble:
+            return
+        try:
             await self._store()
+        except (Refused, NotFound) as error:
+            self.trouble = str(error)
 
     async def _store(self) -> None:
         parts, left_out = _parts(list(self._lines.values()))
@@ -135,7 +144,7 @@ class AbandonedReport:
         self._stored = parts
 
     async def _record_elsewhere(self, objects: list[AbandonedObject]) -> None:
-        """Events about the namespace that is going: they live in namespace default."""
+        """Events about the namespace: they live in namespace default."""
         texts = [""]
         for each in objects:
             named = f"{each.kind} {each.namespace}/{each.name}" + (f" ({each.sap_id})" if each.sap_id else "")
@@ -151,11 +160,6 @@ class AbandonedReport:
     def _note(self, uid: str, abandoned: AbandonedObject) -> None:
         """Of thousands only the uid is kept here: their lines say the rest."""
         self._mine.setdefault(uid, abandoned if len(self._mine) < MAX_NAMED else None)
-
-
-def _is_terminating(error: KubeError) -> bool:
-    """Whether the namespace is going or gone, so that nothing new can be made in it."""
-    return isinstance(error, NotFound) or "is being terminated" in str(error)
 
 
 def _parts(lines: list[str]) -> tuple[list[str], int]:

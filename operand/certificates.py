@@ -55,7 +55,7 @@ async def ensure_certificates(kube: Kube, held: MandatedKube) -> str:
     if stored_ca is None or not is_labelled(stored_ca) or _value(stored_ca, "ca.crt") != bundle:
         await _store(kube, held, CA_SECRET, {"ca.crt": bundle})
     if _has_key(stored_ca):  # another manager's, which server-side apply leaves alone
-        await kube.json_patch(SECRETS, CA_SECRET, KYMA_NAMESPACE, [{"op": "remove", "path": "/data/ca.key"}])
+        await held.json_patch(SECRETS, CA_SECRET, KYMA_NAMESPACE, [{"op": "remove", "path": "/data/ca.key"}])
     if serving and (stored_serving is None or not is_labelled(stored_serving)):
         await _store(kube, held, WEBHOOK_CERT_SECRET, {"tls.crt": serving.certificate, "tls.key": serving.key})
     return base64.b64encode(bundle).decode()

@@ -1,6 +1,7 @@
 """Reads Secret `sap-btp-manager`. Its values stay in the activity that called: only verdicts travel."""
 
 import base64
+import json
 from typing import Any, Final
 
 from kube.answers import Object
@@ -14,6 +15,8 @@ from operand.traces import installed_namespaces, our_credentials
 
 _OF_THE_CHART: Final = ("tokenurlsuffix",)
 """What the chart adds to the operand's Secret by itself."""
+SECRET_LINE: Final = 8
+"""Characters from which on a line of a value is worth hiding by itself."""
 
 
 class Credentials:
@@ -46,7 +49,9 @@ class Credentials:
         """The text without any value of the Secret, plain or encoded: for messages of others that may quote one."""
         for encoded in sorted({*self._data.values(), *self._as_stored}, key=len, reverse=True):
             plain = base64.b64decode(encoded).decode(errors="replace").strip()
-            for value in (encoded, plain):
+            # Of a key in PEM a message may quote a line, and a value in quotes may be escaped (JSON, Go's %q).
+            lines = sorted((line for line in plain.splitlines() if len(line) >= SECRET_LINE), key=len, reverse=True)
+            for value in (encoded, plain, json.dumps(plain)[1:-1], *lines):
                 if len(value) > 3:  # shorter ones would garble the sentence and give nothing away
                     text = text.replace(value, "***")
         return text

@@ -1,11 +1,16 @@
 """What goes wrong with the operand, in our own words. The activities' edge turns it into Temporal's failures."""
 
+from datetime import datetime
+
 from kube.errors import Conflict, Expired, KubeError, Stale, Unavailable
 from models.conditions import Reason
 
 
 class Failure(Exception):
     """Something that stands in the way. `str()` is one sentence that names the object."""
+
+    answered: datetime | None = None
+    """When the API server last answered whoever failed, by the clock of the Temporal server."""
 
 
 class Permanent(Failure):

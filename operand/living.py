@@ -23,12 +23,13 @@ class Here:
 
     sap_id: str
     """Its own, in lower case; "" as long as the operand has not written it."""
+    uid: str
     kept_by: str
     """What keeps it, if it is being deleted; "" for a living one."""
 
 
 @dataclass(frozen=True)
-class Cluster:
+class LivingObjects:
     """What there is in the cluster, seen at one moment."""
 
     ids: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +38,7 @@ class Cluster:
     """By kind, namespace and name."""
 
 
-async def look_at_cluster(kube: Kube) -> Cluster:
+async def look_at_living_objects(kube: Kube) -> LivingObjects:
     """All ServiceInstances and ServiceBindings there are.
 
     Raises:
@@ -52,9 +53,9 @@ async def look_at_cluster(kube: Kube) -> Cluster:
                     meta = obj["metadata"]
                     status = obj.get("status") or {}
                     own, used = (str(status.get(key) or "").lower() for key in IDS[kind])
-                    names[kind, meta["namespace"], meta["name"]] = Here(own, _kept_by(obj))
+                    names[kind, meta["namespace"], meta["name"]] = Here(own, meta["uid"], _kept_by(obj))
                     ids |= dict.fromkeys(filter(None, (own, used)), plain(resource.named(obj), 150))
-    return Cluster(ids, names)
+    return LivingObjects(ids, names)
 
 
 def _kept_by(obj: Object) -> str:

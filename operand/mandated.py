@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 from kube.answers import Object
-from kube.client import Kube
+from kube.client import Deletion, Kube
 from kube.errors import KubeError, Stale
 from kube.inheritance import inheriting, is_shared
 from kube.resources import BTP_OPERATORS, Resource
@@ -96,12 +96,14 @@ class MandatedKube:
             meta = live["metadata"]
             await self.json_patch(resource, meta["name"], meta.get("namespace"), inheriting(live))
 
-    async def delete(self, resource: Resource, name: str, namespace: str | None, *, uid: str) -> bool:
-        """Ask for the deletion of the very object that was seen; False if it was not there."""
+    async def delete(self, resource: Resource, name: str, namespace: str | None, *, uid: str) -> Deletion:
+        """Ask for the deletion of the very object that was seen."""
         return await self._write(lambda: self._kube.delete(resource, name, namespace, uid=uid, allowed=self._is_fresh))
 
-    async def delete_collection(self, resource: Resource, namespace: str) -> None:
-        await self._write(lambda: self._kube.delete_collection(resource, namespace, allowed=self._is_fresh))
+    async def delete_collection(self, resource: Resource, namespace: str, *, fields: str = "") -> None:
+        await self._write(
+            lambda: self._kube.delete_collection(resource, namespace, fields=fields, allowed=self._is_fresh)
+        )
 
     async def json_patch(
         self, resource: Resource, name: str, namespace: str | None, operations: Sequence[Mapping[str, Any]]

@@ -15,16 +15,16 @@ from kube.client import Kube
 from kube.fence import NotSent
 from models.reclaim import LEAVES_THE_REPORT, MAX_TOLD, Outcome, Round, Told
 from models.text import plain
-from operand.living import Cluster, look_at_cluster
+from operand.living import LivingObjects, look_at_living_objects
 from operand.reclaim_report import Entry, ReclaimReport
 from operand.reclaim_rules import Verdict, why_not_abandoned, why_not_asked, why_not_ours
-from operand.sap_answers import Away, Refused, SapObject, ServiceManagerError
+from operand.sap_answers import SapObject, ServiceManagerAway, ServiceManagerError, ServiceManagerRefused
 from operand.service_manager import Kind, ServiceManager
 
 AT_ONCE: Final = 8
 """Calls of Service Manager side by side, and objects for which one look at the cluster is made."""
-FRESH: Final = 3.0
-"""Seconds for which a look at the cluster is believed."""
+FRESH: Final = 10.0
+"""Seconds for which a look at the cluster is believed, from its beginning: thousands of objects take a while."""
 SETTLE: Final = 60.0
 """Seconds that deletions which Service Manager does later are waited for; the next round finds the others."""
 STORE_EVERY: Final = 2.0
@@ -107,10 +107,11 @@ class ReclaimRound:
             for entry, _ in candidates:
                 self._failed(entry, error)
             return
-        cluster, _ = await asyncio.gather(look_at_cluster(self._kube), self._report.refresh())
-        looked, named = _now(), self._report.entries()
+        looked = _now()  # before the look: its answer may be old when it is read
+        living, _ = await asyncio.gather(look_at_living_objects(self._kube), self._report.refresh())
+        named = self._report.entries()
         await asyncio.gather(
-            *(self._decide(*candidate, cluster, looked) for candidate in candidates if candidate[0] in named)
+            *(self._decide(*candidate, living, looked) for candidate in candidates if candidate[0] in named)
         )
 
     async def _candidate(self, entry: Entry) -> Candidate | None:
@@ -151,8 +152,8 @@ class ReclaimRound:
             return None
         return candidates[0]
 
-    async def _decide(self, entry: Entry, found: SapObject, cluster: Cluster, looked: tuple[float, float]) -> None:
-        verdict = why_not_abandoned(entry, found.id, cluster)
+    async def _decide(self, entry: Entry, found: SapObject, living: LivingObjects, looked: tuple[float, float]) -> None:
+        verdict = why_not_abandoned(entry, found.id, living)
         if found.being_deleted and (verdict is None or verdict[0] is Outcome.NOT_OURS):
             # Whoever asked for that: nothing is left to decide, and a namesake in the cluster is not meant.
             self._pending[entry] = found.id, ""
@@ -216,7 +217,7 @@ class ReclaimRound:
             self._pending[entry] = pending  # behind the others
 
     def _failed(self, entry: Entry, error: ServiceManagerError) -> None:
-        if isinstance(error, Refused):
+        if isinstance(error, ServiceManagerRefused):
             self._note(entry, (Outcome.REFUSED, str(error)))
         else:
             self._note(entry, (Outcome.WAITING, str(error)))
@@ -224,7 +225,7 @@ class ReclaimRound:
 
     def _slow_down(self, error: ServiceManagerError) -> None:
         """Who asks to be left alone is left alone; who does not answer three times is not asked on and on."""
-        self._away = self._away + 1 if isinstance(error, Away) else 0
+        self._away = self._away + 1 if isinstance(error, ServiceManagerAway) else 0
         self._retry_after = max(self._retry_after, error.retry_after or 0.0)
         self._stop = self._stop or self._away >= ENOUGH or error.retry_after is not None
 
@@ -237,10 +238,14 @@ class ReclaimRound:
         self._outcomes[entry] = self._unstored[entry] = told
 
     async def _store(self) -> None:
-        if self._unstored and not self._only_show:
-            outcomes, self._unstored = self._unstored, {}
+        if self._only_show:
+            return
+        outcomes, self._unstored = self._unstored, {}
+        if outcomes:
             await self._report.store(outcomes)
             await self._stored(list(outcomes.values()))
+        else:
+            await self._report.tidy()
         self._stored_at = time.monotonic()
 
     def _result(self, entries: list[Entry], late: bool) -> Round:

@@ -49,6 +49,8 @@ class _Part:
     uid: str
     version: str
     text: str
+    total: str
+    """How many objects it says that all parts name."""
 
 
 class ReclaimReport:
@@ -88,7 +90,7 @@ class ReclaimReport:
         """
         for number in list(self._parts):
             await self._store_part(number, outcomes)
-        await self._end()
+        await self.tidy()
 
     async def _store_part(self, number: int, outcomes: Mapping[Entry, Told]) -> None:
         for left in reversed(range(TRIES)):
@@ -101,30 +103,35 @@ class ReclaimReport:
             patch = {"metadata": {"resourceVersion": part.version, "annotations": notes(text)}, "data": {KEY: text}}
             try:
                 written = await self._kube.merge(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, patch)
-                self._parts[number] = _Part(part.uid, written["metadata"]["resourceVersion"], text)
+                self._parts[number] = _Part(part.uid, written["metadata"]["resourceVersion"], text, part.total)
                 return
             except Conflict:
                 if not left:
                     raise
                 await self._read(number)
 
-    async def _end(self) -> None:
-        """Remove empty ConfigMaps from the last on: a reader stops at the first that is not there. Say the total."""
+    async def tidy(self) -> None:
+        """Remove empty ConfigMaps from the last on: a reader stops at the first that is not there. Say the total.
+
+        A worker that died in the middle of it leaves this to the next round. Nothing is sent where nothing is to do.
+        """
         for number in sorted(self._parts, reverse=True):
             part = self._parts[number]
             if part.text.strip():
                 break
-            with contextlib.suppress(Conflict):  # something was written into it meanwhile
+            try:
                 await self._kube.delete(
                     CONFIG_MAPS, part_name(number), KYMA_NAMESPACE, uid=part.uid, version=part.version
                 )
-                del self._parts[number]
-        if first := self._parts.get(1):
-            total = str(sum(len(part.text.splitlines()) for part in self._parts.values()))
+            except Conflict:
+                break  # something was written into it meanwhile
+            del self._parts[number]
+        total = str(sum(len(part.text.splitlines()) for part in self._parts.values()))
+        if (first := self._parts.get(1)) and first.total != total:
             patch = {"metadata": {"resourceVersion": first.version}, "data": {"total": total}}
             with contextlib.suppress(Conflict):
                 written = await self._kube.merge(CONFIG_MAPS, part_name(1), KYMA_NAMESPACE, patch)
-                first.version = written["metadata"]["resourceVersion"]
+                first.version, first.total = written["metadata"]["resourceVersion"], total
 
     async def _read(self, number: int) -> None:
         found = await self._kube.find(CONFIG_MAPS, part_name(number), KYMA_NAMESPACE)
@@ -134,7 +141,8 @@ class ReclaimReport:
 
 
 def _part(found: Object) -> _Part:
-    return _Part(found["metadata"]["uid"], found["metadata"]["resourceVersion"], text_of(found))
+    total = str((found.get("data") or {}).get("total") or "")
+    return _Part(found["metadata"]["uid"], found["metadata"]["resourceVersion"], text_of(found), total)
 
 
 def _entry(line: str) -> Entry | None:

@@ -5,7 +5,7 @@ made by this cluster under that namespace and name, and nothing that lives in th
 """
 
 from models.reclaim import Outcome
-from operand.living import Cluster
+from operand.living import LivingObjects
 from operand.reclaim_report import Entry
 from operand.sap_answers import SapObject, is_id
 from operand.service_manager import is_name
@@ -41,14 +41,17 @@ def why_not_ours(entry: Entry, found: SapObject, cluster_digest: str) -> Verdict
     return None
 
 
-def why_not_abandoned(entry: Entry, identity: str, cluster: Cluster) -> Verdict | None:
+def why_not_abandoned(entry: Entry, identity: str, living: LivingObjects) -> Verdict | None:
     """What the cluster says against it: that it lives, or may soon, or is not gone yet."""
-    here = cluster.names.get((entry.kind, entry.namespace, entry.name))
+    here = living.names.get((entry.kind, entry.namespace, entry.name))
     if here and here.kept_by:
         return Outcome.WAITING, f"it is still in the cluster, kept by {here.kept_by}"
+    if here and here.uid == entry.uid:
+        # A soft delete writes an object down before it lets it go: struck off now, it would be lost.
+        return Outcome.WAITING, "it is still in the cluster"
     if here and here.sap_id == identity.lower():
         return Outcome.IN_USE, "it lives in the cluster again"
-    if user := cluster.ids.get(identity.lower()):
+    if user := living.ids.get(identity.lower()):
         return Outcome.IN_USE, f"{user} in the cluster uses it"
     if here and not here.sap_id:
         return Outcome.WAITING, "an object of that name is being created in the cluster, and may take it over"

@@ -1,6 +1,7 @@
 """What the chart says should be in the cluster, beside what is: the one look that surveys and applies decide on."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,13 +25,22 @@ from models.operators import OperatorRef
 from operand.chart_contract import broken_terms
 from operand.credentials import Credentials
 from operand.errors import Permanent
-from operand.installation import Installer, signed
+from operand.installation import Installation, Installer, signed
+from operand.operand_values import Values
 from operand.ownership import is_ours, managed
 from operand.rendering import ChartRenderer, RenderError
 from operand.traces import noting
 
 PRUNED: Final = tuple(kind for kind in CHART_KINDS if kind not in (CUSTOM_RESOURCE_DEFINITIONS, SECRETS))
 """Kinds of which surplus objects are removed: not CRDs, which would take users' objects along, and no Secrets."""
+Place = tuple[Resource, str | None]
+"""A kind, and the namespace where its objects are looked for."""
+EXPECTED: Final[frozenset[Place]] = frozenset(
+    (kind, KYMA_NAMESPACE if kind.namespaced else None) for kind in (*PRUNED, CUSTOM_RESOURCE_DEFINITIONS)
+)
+"""Where is looked whatever the chart renders, and therefore before anybody knows that."""
+Live = dict[tuple[Resource, str | None, str], Object]
+"""Objects by kind, namespace and name."""
 Surplus = list[tuple[Resource, Object]]
 """Objects of ours that the chart no longer renders."""
 
@@ -53,6 +63,15 @@ class Item:
         return _is_configuration(self.wanted)
 
 
+@dataclass(frozen=True)
+class Look:
+    """What is there, and what is asked besides the Secret's values."""
+
+    own: Installation
+    without_network_policies: bool
+    live: Live
+
+
 class Comparison:
     """Renders the chart and reads what is there."""
 
@@ -61,19 +80,40 @@ class Comparison:
         self._renderer = renderer
         self._installer = Installer(kube, renderer.version, place)
 
-    async def items(self, ref: OperatorRef, credentials: Credentials, ca: str) -> tuple[list[Item], Surplus]:
-        """The rendered objects beside the live ones, and what was rendered once and is not any more.
+    async def look(self, ref: OperatorRef) -> Look:
+        """Read what is there. Needs nothing of what is rendered, and so may be done meanwhile.
 
         One list per kind and namespace instead of one get per object.
 
         Raises:
             Superseded: it is for a worker of a newer installation to say what the chart is.
         """
-        own = await self._installer.own()
+        own, disabled, live = await asyncio.gather(
+            self._installer.own(), self._wants_no_network_policies(ref), self._live(EXPECTED)
+        )
+        return Look(own, disabled, live)
+
+    async def items(self, look: Look, credentials: Credentials, ca: str) -> tuple[list[Item], Surplus]:
+        """The rendered objects beside the live ones, and what was rendered once and is not any more.
+
+        Raises:
+            Superseded: it is for a worker of a newer installation to say what the chart is.
+        """
         values = credentials.values()
         values["manager"]["webhook"] = {"caBundle": ca}
-        if await self._wants_no_network_policies(ref):
+        if look.without_network_policies:
             values["manager"]["network_policies"] = {"enabled": False}
+        objects = await self._rendered(values, credentials, ca)
+        places = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
+        live = {**look.live, **await self._live(places - EXPECTED)}
+        items = []
+        for obj in objects:
+            kind, meta = chart_kind(obj), obj["metadata"]
+            found = live.pop((kind, meta.get("namespace"), meta["name"]), None)
+            items.append(Item(kind, signed(obj, found, look.own), found))
+        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(kind, obj)]
+
+    async def _rendered(self, values: Values, credentials: Credentials, ca: str) -> list[Object]:
         try:
             objects = await self._renderer.render(values)
         except RenderError as error:
@@ -85,21 +125,16 @@ class Comparison:
             name, said = self._renderer.chart.name, "; ".join(broken)
             text = f"chart {name} does not use its values as this manager gives them: {said}"
             raise Permanent(Reason.PREPARING_INSTALL_INFO_FAILED, text[:2000])
-        objects = [noting(obj, {credentials.namespace}) if _is_configuration(obj) else obj for obj in objects]
-        kinds = {(chart_kind(obj), obj["metadata"].get("namespace")) for obj in objects}
-        kinds |= {(resource, KYMA_NAMESPACE if resource.namespaced else None) for resource in PRUNED}
-        lists = await asyncio.gather(*(managed(self._kube, resource, namespace) for resource, namespace in kinds))
-        live = {
-            (resource, namespace, obj["metadata"]["name"]): obj
-            for (resource, namespace), listing in zip(kinds, lists, strict=True)
+        return [noting(obj, {credentials.namespace}) if _is_configuration(obj) else obj for obj in objects]
+
+    async def _live(self, places: Collection[Place]) -> Live:
+        """What is labelled as ours there."""
+        lists = await asyncio.gather(*(managed(self._kube, kind, namespace) for kind, namespace in places))
+        return {
+            (kind, namespace, obj["metadata"]["name"]): obj
+            for (kind, namespace), listing in zip(places, lists, strict=True)
             for obj in listing
         }
-        items = []
-        for obj in objects:
-            kind, meta = chart_kind(obj), obj["metadata"]
-            found = live.pop((kind, meta.get("namespace"), meta["name"]), None)
-            items.append(Item(kind, signed(obj, found, own), found))
-        return items, [(kind, obj) for (kind, *_), obj in live.items() if kind in PRUNED and _is_surplus(kind, obj)]
 
     async def _wants_no_network_policies(self, ref: OperatorRef) -> bool:
         found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)

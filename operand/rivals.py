@@ -10,8 +10,11 @@ from models.provision import MAX_TEXT, Contest
 from models.text import plain
 from operand.rendered_vs_live import Item
 
-SOON: Final = timedelta(minutes=2)
-"""A field that is changed this soon after our apply may be contested; later it is drift as any other."""
+SOON: Final = timedelta(minutes=12)
+"""A field that is changed this soon after our apply may be contested; later it is drift as any other.
+
+GitOps tools look at what they own every three to ten minutes where nobody tells them of a change.
+"""
 MOST_FIELDS: Final = 5
 """Fields of one object that are named."""
 
@@ -27,12 +30,17 @@ class Rivals:
         key, now = (owner, item.name), time.monotonic()
         last, self._written[key] = self._written.get(key), now
         if item.live is None:
-            recently = last is not None and now - last <= SOON.total_seconds()
-            return [Contest(object=item.name, field="")] if recently else []
+            within = timedelta(seconds=now - last) if last is not None else None
+            return [Contest(object=item.name, field="", within=within)] if within and within <= SOON else []
         before, since = applied_at(item.live), applied_at(after)
         if before is None or since is None or since - before > SOON:
             return []
         return [
-            Contest(object=item.name, field=plain(field, MAX_TEXT), manager=plain(manager, MAX_TEXT))
-            for field, manager in list(taken_fields(item.wanted, item.live))[:MOST_FIELDS]
+            Contest(
+                object=item.name,
+                field=plain(field, MAX_TEXT),
+                manager=plain(manager, MAX_TEXT),
+                within=min(max((at or since) - before, timedelta()), SOON),
+            )
+            for field, manager, at in list(taken_fields(item.wanted, item.live))[:MOST_FIELDS]
         ]

@@ -29,11 +29,11 @@ class ServiceManagerError(Exception):
         """Seconds that it asked to be left alone."""
 
 
-class Refused(ServiceManagerError):
+class ServiceManagerRefused(ServiceManagerError):
     """It understood, and will not delete this object now: 400, 409, 422 and other 4xx."""
 
 
-class Away(ServiceManagerError):
+class ServiceManagerAway(ServiceManagerError):
     """It cannot be asked now: 401, 403, 429, 5xx, a route that is away, a redirect, a timeout, no JSON."""
 
 
@@ -124,9 +124,9 @@ def _moment(text: str) -> datetime | None:
 
 
 def object_of(body: Any) -> SapObject:
-    """Raises Away if it is no object of Service Manager."""
+    """Raises ServiceManagerAway if it is no object of Service Manager."""
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not is_id(body["id"]):
-        raise Away("the answer is not an object of Service Manager")
+        raise ServiceManagerAway("the answer is not an object of Service Manager")
     labels, context, last = (_mapping(body.get(key)) for key in ("labels", "context", "last_operation"))
 
     def said(label: str, key: str) -> list[str]:

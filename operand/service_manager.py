@@ -21,10 +21,10 @@ from operand.addresses import PublicAddresses
 from operand.reclaim_credentials import ReclaimCredentials
 from operand.sap_answers import (
     Answer,
-    Away,
     Operation,
-    Refused,
     SapObject,
+    ServiceManagerAway,
+    ServiceManagerRefused,
     description_of,
     failure_of,
     object_of,
@@ -65,7 +65,7 @@ class ServiceManager:
         """Have a token that is good for a while: the next call begins at once.
 
         Raises:
-            Away: none is to be had.
+            ServiceManagerAway: none is to be had.
         """
         async with self._renewing:
             if time.monotonic() < self._renew_at:
@@ -77,7 +77,7 @@ class ServiceManager:
             answer = await self._send("POST", known.token_url, "token", data=form)
             token = answer.body.get("access_token")
             if answer.status != 200 or not isinstance(token, str) or not token.isascii():
-                raise Away(self._sentence("token", answer), answer.retry_after)
+                raise ServiceManagerAway(self._sentence("token", answer), answer.retry_after)
             self._token = token
             seconds = answer.body.get("expires_in")
             good_for = float(seconds) if isinstance(seconds, int | float) else 0.0
@@ -87,7 +87,7 @@ class ServiceManager:
         """The object, or None if there is none of that id.
 
         Raises:
-            Away, Refused: nothing is known about it.
+            ServiceManagerAway, ServiceManagerRefused: nothing is known about it.
         """
         answer = await self._ask("GET", f"/v1/{kind.value}/{identity}")
         return None if answer.status in (404, 410) else object_of(answer.body)
@@ -96,7 +96,7 @@ class ServiceManager:
         """All objects that an operand labelled with this namespace and name, of whichever cluster.
 
         Raises:
-            Away, Refused: nothing is known about them.
+            ServiceManagerAway, ServiceManagerRefused: nothing is known about them.
         """
         found: list[SapObject] = []
         query = {"labelQuery": f"_namespace eq '{namespace}' and _k8sname eq '{name}'"}
@@ -104,13 +104,15 @@ class ServiceManager:
             answer = await self._ask("GET", f"/v1/{kind.value}", query)
             items = answer.body.get("items")
             if answer.status == 404 or not isinstance(items, list):
-                raise Away(f"search {kind.value}: the answer is not a list")
+                raise ServiceManagerAway(f"search {kind.value}: the answer is not a list")
             found += [object_of(item) for item in items]
             token = answer.body.get("token")
             if not token or not items:
                 return found
             query = {**query, "token": str(token)[:1000]}
-        raise Away(f"search {kind.value}: there are more than {MOST_PAGES} pages of that namespace and name")
+        raise ServiceManagerAway(
+            f"search {kind.value}: there are more than {MOST_PAGES} pages of that namespace and name"
+        )
 
     async def delete(self, kind: Kind, identity: str, allowed: Callable[[], bool]) -> str | None:
         """Ask for an object's deletion, once. None if it is gone; else the operation's path, "" if it is not told.
@@ -119,8 +121,8 @@ class ServiceManager:
 
         Raises:
             NotSent: it said no.
-            Refused: it will not be deleted now.
-            Away: nobody knows whether it was.
+            ServiceManagerRefused: it will not be deleted now.
+            ServiceManagerAway: nobody knows whether it was.
         """
         path = f"/v1/{kind.value}/{identity}"
         fenced = ALLOWED.set(allowed)
@@ -134,7 +136,7 @@ class ServiceManager:
         """How far a deletion is; `path` is what `delete` returned.
 
         Raises:
-            Away, Refused: nobody knows.
+            ServiceManagerAway, ServiceManagerRefused: nobody knows.
         """
         answer = await self._ask("GET", path)
         if answer.status in (404, 410):
@@ -164,7 +166,7 @@ class ServiceManager:
         if not answer.router_error and (answer.status in (200, 202) or gone):
             return answer
         away = answer.status in (401, 403, 404, 408, 429) or answer.status >= 500 or answer.status < 400
-        error = Away if away or answer.router_error else Refused
+        error = ServiceManagerAway if away or answer.router_error else ServiceManagerRefused
         raise error(self._sentence(what, answer), answer.retry_after)
 
     async def _send(self, method: str, url: str, what: str, **options: Any) -> Answer:
@@ -174,7 +176,7 @@ class ServiceManager:
             ) as answer:
                 return await read_answer(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise Away(f"{what}: {_without_values(error)}") from error
+            raise ServiceManagerAway(f"{what}: {_without_values(error)}") from error
 
     def _sentence(self, what: str, answer: Answer) -> str:
         said = self._credentials.scrub(description_of(answer.body)) or answer.router_error or "no description"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kube.answers import Object
-from kube.client import Kube
+from kube.client import Deletion, Kube, Listing
 from kube.errors import NotFound
 from kube.resources import LONGEST_NAME, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
@@ -15,6 +15,14 @@ from operand.mandated import MandatedKube
 
 REFERENCE_PLAN: Final = "reference-instance"
 """The plan of instances that stand for a shared one (SAP's instance sharing)."""
+
+
+async def first_few(kube: Kube, resource: Resource, most: int) -> Listing | None:
+    """A few objects of a kind, and how many more there are; None if its CRD is not there, and so nothing of it."""
+    try:
+        return await kube.first_page(resource, most)
+    except NotFound:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +115,7 @@ async def remove_secret(kube: Kube, held: MandatedKube, namespace: str, name: st
     secret = await kube.find(SECRETS, name, namespace, metadata_only=True)
     if secret is None or not is_controlled_by(secret, binding_uid):
         return False
-    return await held.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"])
+    return await held.delete(SECRETS, name, namespace, uid=secret["metadata"]["uid"]) is not Deletion.ABSENT
 
 
 def named(resource: Resource, obj: Object) -> str:

@@ -186,7 +186,7 @@ def _refusal(error: Exception) -> str:
     if isinstance(error, RPCError):
         return error.message if error.status in REFUSALS else ""
     # A failed connect is told as text only, with the status of the SDK's first request in it.
-    return str(error) if "code: Unauthenticated" in str(error) else ""
+    return str(error) if any(f"code: {each}" in str(error) for each in ("Unauthenticated", "PermissionDenied")) else ""
 
 
 def _expired(config: dict[str, Any]) -> str:

@@ -73,8 +73,10 @@ def api_server(kube: Kube) -> Contact:
             await kube.answers()
         except KubeError as error:
             if error.status == 401:
-                raise RefusedError(str(error)) from error
+                raise RefusedError(said(str(error), kube.astray)) from error
             raise
+        if kube.astray:  # the work goes on where it began; a person has to say what is meant
+            raise ConnectionError(kube.astray)
 
     return Contact(f"the API server at {kube.host}", ask)
 

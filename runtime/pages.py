@@ -7,6 +7,7 @@ from aiohttp import web
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from kube.shared_look import SharedLook
 from runtime.settings import SettingsError
 from runtime.telemetry import SdkTelemetry
 
@@ -66,8 +67,12 @@ def _probe(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
 
 
 def _metrics(sdk: SdkTelemetry) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def read() -> bytes:
+        return generate_latest() + await sdk.metrics()
+
+    shared = SharedLook(read)  # whoever reaches the port cannot keep the process busy
+
     async def answer(_: web.Request) -> web.Response:
-        body = generate_latest() + await sdk.metrics()
-        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await shared.look(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return answer

@@ -5,6 +5,9 @@ import base64
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
 
 from kube.answers import Object
 from kube.client import Kube, Listing
@@ -28,6 +31,13 @@ from models.names import ABANDONED_CONFIGMAP, CREDENTIALS_SECRET, KYMA_NAMESPACE
 
 WEBHOOKS = (VALIDATING_WEBHOOKS, MUTATING_WEBHOOKS)
 PODS = Resource("", "v1", "Pod", "pods")
+
+
+async def connected(kubeconfig: Path) -> Kube:
+    """The cluster with the identity of that file; whoever asked closes it."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("KUBECONFIG", str(kubeconfig))
+        return await Kube.from_environment()
 
 
 async def remove_everything(kube: Kube, patience: float = 90.0) -> None:

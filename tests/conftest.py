@@ -6,6 +6,7 @@ import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Protocol
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,7 @@ from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
+from localcluster.shipped import Shipped
 from localcluster.temporal import TemporalServer
 from models.mandate import Mandate
 from models.names import FINALIZER
@@ -24,7 +26,7 @@ from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
 from runtime.search_attributes import have_search_attributes
 from tests.acting import mandate_for
-from tests.cluster import remove_everything
+from tests.cluster import connected, remove_everything
 
 # The same examples in every run, and none fails because the machine was slow.
 settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -79,9 +81,50 @@ def task_queue() -> str:
     return f"test-{uuid.uuid4().hex[:8]}"
 
 
+@pytest.fixture(scope="session")
+def release(control_plane: ControlPlane) -> Shipped:
+    """chart/btp-manager, which may be installed or not."""
+    return Shipped(control_plane)
+
+
+@pytest.fixture
+def chart_arguments() -> tuple[str, ...]:
+    """What Helm is told when the chart is installed: nothing, where a file does not override this."""
+    return ()
+
+
+@pytest.fixture
+def shipped(release: Shipped, kube: Kube, chart_arguments: tuple[str, ...]) -> Shipped:
+    """The chart is installed: the rights and the policy of a worker and a trigger are there, and no process."""
+    release.ensure(*chart_arguments)
+    return release
+
+
+@pytest.fixture
+def bare(release: Shipped) -> None:
+    """The chart is not installed: the test does that."""
+    release.remove()
+
+
+@pytest.fixture
+async def worker(shipped: Shipped) -> AsyncIterator[Kube]:
+    """The cluster with the rights of a worker: for whatever of the manager a test runs."""
+    client = await connected(shipped.kubeconfig("worker"))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def trigger(shipped: Shipped) -> AsyncIterator[Kube]:
+    """The cluster with the rights of a trigger."""
+    client = await connected(shipped.kubeconfig("trigger"))
+    yield client
+    await client.close()
+
+
 @pytest.fixture
 async def kube(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Kube]:
-    """The cluster, with nothing in it that an earlier test left."""
+    """The cluster for an administrator, as the test itself is, with nothing in it that an earlier test left."""
     monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
     client = await Kube.from_environment()
     await remove_everything(client)
@@ -98,7 +141,8 @@ def person(control_plane: ControlPlane, kube: Kube) -> Person:
 
 @pytest.fixture
 def renderer() -> ChartRenderer:
-    return ChartRenderer(OPERAND_CHART)
+    """Without the operand's rights: they come with chart/btp-manager."""
+    return ChartRenderer(OPERAND_CHART, rbac=False)
 
 
 @pytest.fixture
@@ -128,7 +172,10 @@ def credentials(person: Person) -> dict[str, str]:
     return CREDENTIALS
 
 
-Eventually = Callable[[Callable[[], Awaitable[object]]], Awaitable[None]]
+class Eventually(Protocol):
+    """Wait until something is so, `seconds` at most."""
+
+    async def __call__(self, true: Callable[[], Awaitable[object]], seconds: float = 20.0) -> None: ...
 
 
 @pytest.fixture

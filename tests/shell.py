@@ -13,8 +13,11 @@ from typing import Any, Final
 import yaml
 
 from kube.resources import BTP_OPERATORS
+from localcluster.binaries import binary
 from localcluster.controlplane import CHECKOUT, ControlPlane
-from localcluster.environment import helm
+from localcluster.shipped import helm
+from localcluster.temporal import CLI
+from localcluster.terminal import at_terminal
 from models.names import KYMA_NAMESPACE
 
 CORE: Final = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
@@ -29,14 +32,30 @@ WHERE: Final = {
     "clusterrolebinding": f"{RBAC}/clusterrolebindings",
     "btpoperator": BTP_OPERATORS.path(KYMA_NAMESPACE),
 }
+BLOCK: Final = re.compile(r"```text\n(.*?)```", re.DOTALL)
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 
 
 def commands(page: Path, section: str) -> list[str]:
     """The lines of the section's blocks of commands, in order."""
     text = page.read_text().split(f"## {section}", 1)[1].split("\n## ", 1)[0]
-    blocks = re.findall(r"```text\n(.*?)```", text, re.DOTALL)
-    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    return [line for block in BLOCK.findall(text) for line in _lines(block)]
+
+
+def block(page: Path, before: str) -> list[str]:
+    """The lines of the first block of commands that follows these words."""
+    after = page.read_text().split(before, 1)[1]
+    return _lines(BLOCK.findall(after)[0])
+
+
+def in_sentences(page: Path, section: str) -> list[str]:
+    """The commands of btpctl in a section's sentences and tables, in order."""
+    text = page.read_text().split(f"## {section}", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"`(btpctl [^`]+)`", text)
+
+
+def _lines(block: str) -> list[str]:
+    return [line.strip() for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 class Shell:
@@ -68,12 +87,25 @@ class Shell:
                 self._patch(f"{WHERE[kind]}/{name}", {"metadata": {"labels": {key: value}}})
             case ["kubectl", "patch", kind, name, "--type", "merge", "-p", change]:
                 self._patch(f"{WHERE[kind]}/{name}", json.loads(change))
-            case ["kubectl", "delete", kinds, *names]:
+            case ["kubectl", "delete", kinds, *names] if not any(name.startswith("-") for name in names):
                 for kind, name in itertools.product(kinds.split(","), names):
                     self.cluster.request("DELETE", f"{WHERE[kind]}/{name}")
+            case ["kubectl", *_]:
+                return self._kubectl(shlex.split(line, comments=True)[1:])
             case _:
                 raise NotImplementedError(line)
         return None
+
+    def _kubectl(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+        """The real one, which takes a while to be built where no test of a node has run."""
+        environment = {**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig())}
+        command = [str(binary("kubectl")), *arguments]
+        done = subprocess.run(
+            command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{shlex.join(arguments)}: {done.stderr}")
+        return done
 
     def _path(self, word: str) -> str | Path:
         if word.startswith("chart/"):
@@ -97,3 +129,33 @@ class Shell:
         )
         assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
         return done
+
+
+class Terminal:
+    """A person's, with a real shell: kubectl and btpctl with an administrator's rights, and Temporal's command line."""
+
+    def __init__(self, cluster: ControlPlane, temporal: str, folder: Path) -> None:
+        programs = folder / "programs"
+        programs.mkdir()
+        for name, program in (
+            ("kubectl", [str(binary("kubectl"))]),
+            ("temporal", [str(CLI)]),
+            ("btpctl", [sys.executable, "-m", "btpctl"]),
+        ):
+            file = programs / name
+            file.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n')
+            file.chmod(0o755)
+        self._variables = {
+            **os.environ,
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "KUBECONFIG": str(cluster.kubeconfig()),
+            "TEMPORAL_ADDRESS": temporal,
+        }
+
+    def run(self, *lines: str, status: int = 0, answer: str = "y") -> str:
+        """Run lines of a page, one after the other, in one shell; a question is answered. Returns what was shown."""
+        command = ["bash", "-euo", "pipefail", "-c", "\n".join(lines)]
+        ended, shown = at_terminal(command, self._variables, answer, columns=200)
+        shown = re.sub(r"\x1b\[[\d;]*m", "", shown)
+        assert ended == status, f"{lines} ended with {ended}: {shown}"
+        return shown

@@ -9,11 +9,16 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 from kube.answers import ReadObject
 from models.conditions import Reason, State, ready_condition
 from models.names import ABANDONED_COUNT_ANNOTATION, FIELD_MANAGER, RECLAIM_PENDING_ANNOTATION
 from models.operators import Operator
+from models.text import plain
+
+LONGEST: Final = 1_000
+"""Characters that are kept of a condition's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,8 @@ class OperatorDigest:
     operator: Operator = field(compare=False)
     state: str = field(compare=False)
     reason: str = field(compare=False)
+    waits_for: str = field(compare=False)
+    """What a spare says about the CR that is responsible; empty for any other."""
     uid: str
     generation: int
     deleting: bool
@@ -32,11 +39,14 @@ class OperatorDigest:
     def of(cls, obj: ReadObject) -> "OperatorDigest":
         operator, meta = Operator.from_object(obj), obj["metadata"]
         state = _known((operator.status or {}).get("state"), State)
-        reason = _known(ready_condition(operator.status).get("reason"), Reason)
+        condition = ready_condition(operator.status)
+        reason = _known(condition.get("reason"), Reason)
+        waits_for = plain(condition.get("message"), LONGEST) if reason == Reason.OLDER_CR_EXISTS else ""
         # Bulky things that no decision needs are not kept.
         operator = operator.model_copy(update={"status": None})
         metadata = _hash([meta.get("labels"), meta.get("annotations")])
-        return cls(operator, state, reason, operator.ref.uid, operator.generation, operator.deleting, metadata)
+        uid, generation, deleting = operator.ref.uid, operator.generation, operator.deleting
+        return cls(operator, state, reason, waits_for, uid, generation, deleting, metadata)
 
 
 @dataclass(frozen=True, slots=True)

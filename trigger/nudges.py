@@ -10,9 +10,9 @@ from prometheus_client import Counter
 from temporalio.service import RPCError
 
 from kube.backoff import pause_after
+from kube.side_by_side import side_by_side
 from models.operators import OperatorRef
 
-AT_ONCE: Final = 8
 SPACING: Final = 0.25
 """Seconds between two nudges of one CR. The first goes out at once; a burst behind it becomes one more."""
 NUDGES: Final = Counter("btp_trigger_nudges", "Workflows started or signalled", ("result",))
@@ -63,20 +63,18 @@ class Nudges:
             self.trouble, failures = "", 0
 
     async def _send(self, batch: list[OperatorRef]) -> list[OperatorRef]:
-        room = asyncio.Semaphore(AT_ONCE)
         failed: list[OperatorRef] = []
 
         async def send(ref: OperatorRef) -> None:
-            async with room:
-                try:
-                    await self._deliver(ref)
-                    NUDGES.labels("delivered").inc()
-                except RPCError as error:
-                    NUDGES.labels("failed").inc()
-                    failed.append(ref)
-                    if not self.trouble:  # one line, not one for each retry
-                        log.warning("nudges are kept until Temporal takes them", error=error.message)
-                    self.trouble = error.message
+            try:
+                await self._deliver(ref)
+                NUDGES.labels("delivered").inc()
+            except RPCError as error:
+                NUDGES.labels("failed").inc()
+                failed.append(ref)
+                if not self.trouble:  # one line, not one for each retry
+                    log.warning("nudges are kept until Temporal takes them", error=error.message)
+                self.trouble = error.message
 
-        await asyncio.gather(*(send(ref) for ref in batch))
+        await side_by_side(send, batch)
         return failed

@@ -18,6 +18,7 @@ from models.names import (
     WEBHOOK_CERT_SECRET,
 )
 from models.operators import Operator, OperatorRef, responsible
+from models.spares import is_settled_spare
 from trigger.digests import ChartDigest, OperatorDigest, PresenceDigest, ReportDigest
 from trigger.metrics import WatchMetrics
 from trigger.nudges import Nudges
@@ -66,6 +67,8 @@ class Watcher:
         self._report = Reflector(
             kube, Source(CONFIG_MAPS, ReportDigest.of, KYMA_NAMESPACE, labels=f"{REPORT_LABEL}={ABANDONED_REPORT}")
         )
+        self._oldest: Operator | None = None
+        """Of the CRs that are known, as long as only new ones come."""
         self._others = [*(Reflector(kube, source) for source in sources()), self._report]
 
     def metrics(self) -> WatchMetrics:
@@ -113,6 +116,8 @@ class Watcher:
             return []
         concerned: list[Operator] = []
         if change.source is self._operators.source:
+            if self._is_settled_spare(change):
+                return []
             concerned = [change.after.operator] if change.after else []
             if change.before is not None and (change.after is None or _made_again(change)):
                 concerned.append(change.before.operator)  # its run, which may be open, ends then
@@ -123,6 +128,16 @@ class Watcher:
         # Before the first list of CRs is read there is nobody to tell; every CR is looked at right after it.
         oldest = responsible(self._known())
         return concerned + ([oldest] if oldest else [])
+
+    def _is_settled_spare(self, change: Change) -> bool:
+        """Whether a CR is seen for the first time and need not be looked at: most of many, when this process starts."""
+        if change.before is not None or change.after is None:
+            self._oldest = None
+            return False
+        new: OperatorDigest = change.after
+        self._oldest = responsible([*([self._oldest] if self._oldest else self._known()), new.operator])
+        condition = {"reason": new.reason, "message": new.waits_for}
+        return self._oldest is not None and is_settled_spare(new.operator, condition, self._oldest)
 
     def _known(self) -> list[Operator]:
         return [digest.operator for digest in self._operators.known.values()]

@@ -16,27 +16,29 @@ RECENT: Final = timedelta(seconds=90)
 """A living worker asks at least once a minute."""
 POLLERS: Final = Gauge(
     "btp_task_queue_pollers",
-    "Processes that asked the task queue for workflow tasks lately, workers of ours too",
+    "Processes that asked the task queue for work lately, workers of ours too",
 )
 
 
 async def workers(client: Client, task_queue: str) -> list[str]:
-    """The identities of those that asked for work lately.
+    """The identities of those that asked for work lately, of workflows or of activities: either is enough to do harm.
+
+    An identity is a claim: whoever polls under a worker's name is not told apart from it.
 
     Raises:
         RPCError: Temporal does not say.
     """
-    answer: Any = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
-    )
     since = datetime.now(UTC) - RECENT
-    return sorted(
-        {plain(each.identity, 100) for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since}
-    )
+    found: set[str] = set()
+    for kind in (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY):
+        answer: Any = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=client.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=kind
+            )
+        )
+        recent = (each for each in answer.pollers if each.last_access_time.ToDatetime(tzinfo=UTC) > since)
+        found |= {plain(each.identity, 100) for each in recent}
+    return sorted(found)
 
 
 async def count_pollers(here: Identity, client: Client) -> None:

@@ -1,9 +1,10 @@
 """How workflows call activities: the options that belong together, each with its reason."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, cast
 
 from temporalio import workflow
@@ -50,6 +51,10 @@ WAITING: Final = workflow.ActivityConfig(
     cancellation_type=WAIT,
 )
 AGAIN: Final = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
+A_MOMENT: Final = timedelta(seconds=1)
+"""The shortest limit of an activity, and the shortest pause."""
+OVERDUE: Final = timedelta(seconds=5)
+"""After its deadline an activity that did not end is stopped."""
 LONGEST_HISTORY: Final = 1000
 """Events after which a run goes on as a new one: replays stay short however many events a CR gets."""
 
@@ -83,7 +88,7 @@ def long(
 ) -> workflow.ActivityConfig:
     """The options of what takes long: a limit over all attempts, which the Temporal server keeps, and one for each."""
     return workflow.ActivityConfig(
-        schedule_to_close_timeout=limit,
+        schedule_to_close_timeout=max(limit, A_MOMENT),
         start_to_close_timeout=attempt,
         heartbeat_timeout=DEAD_AFTER,
         cancellation_type=cancellation,
@@ -105,6 +110,44 @@ async def quick(method: Callable[[Any, Any], Awaitable[T]], input: Any) -> T:
             raise
         workflow.logger.warning("waiting for the API server: %s", error.cause or error)
     return await workflow.execute_activity_method(method, input, **WAITING)
+
+
+class Overdue(Exception):
+    """An activity went on past its deadline, by the workflow's own timer."""
+
+    def __str__(self) -> str:
+        return "the activity was not carried on; is it paused in Temporal?"
+
+
+async def until_done(
+    running: workflow.ActivityHandle[Any],
+    deadline: datetime,
+    disturbed: Callable[[], bool],
+    grace: timedelta | None = None,
+) -> bool:
+    """Wait for an activity. False if something else has to come first: it has been stopped then.
+
+    `grace` is how long it may still end by itself when something else has to come first.
+
+    Raises:
+        Overdue: the server did not end it by its deadline: it keeps no deadline of an activity that is paused.
+    """
+    left = max(deadline + OVERDUE - workflow.now(), OVERDUE)
+    try:
+        await workflow.wait_condition(lambda: running.done() or disturbed(), timeout=left)
+        if grace and not running.done():
+            with contextlib.suppress(TimeoutError):
+                await workflow.wait_condition(running.done, timeout=grace)
+    except TimeoutError:
+        await stop(running)
+        raise Overdue from None
+    except asyncio.CancelledError:
+        await stop(running)
+        raise
+    if not running.done():
+        await stop(running)
+        return False
+    return True
 
 
 async def stop(task: asyncio.Task[Any] | asyncio.Future[Any]) -> None:

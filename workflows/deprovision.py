@@ -6,14 +6,12 @@ BTP reported by name. Our own finalizer goes last. A CR that no longer asks for 
 """
 
 import asyncio
-from datetime import timedelta
 from typing import Final, NoReturn
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.confirmation import ConfirmationActivities
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
     from models.conditions import Reason
@@ -24,41 +22,32 @@ with workflow.unsafe.imports_passed_through():
         HoldRequest,
         Request,
         ResumeRequest,
+        Who,
     )
     from models.deprovision import (
-        ConfirmationInput,
-        DeletionAssessment,
         DeletionMode,
         DeprovisionResult,
         ReleaseKind,
         Remaining,
         Removed,
     )
-    from models.limits import DeletionPolicy, OperandTeardown
+    from models.limits import OperandTeardown
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport
     from models.text import plain
-    from workflows.aside import stand_aside
     from workflows.calls import (
-        DEAD_AFTER,
-        LOOKING,
         count,
-        history_is_long,
         last_words,
         needs_input,
         quick,
-        stop,
     )
+    from workflows.confirmation import Confirmation
     from workflows.deletion_account import DeletionAccount
-    from workflows.failures import explain, is_lost_mandate, removed_until, said
+    from workflows.failures import explain, is_lost_mandate, removed_until, said, was_cancelled
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
     from workflows.removal import Removal
 
-NOT_CLEANED: Final = (
-    "{left}; nothing is deleted until they are gone, or until the label "
-    'force-delete: "true" on this BtpOperator asks for their deletion'
-)
 STOPPED: Final = (
     "a person stopped this deletion in Temporal; the next change, or the resync, goes on under the same deadline"
 )
@@ -74,25 +63,26 @@ class DeprovisionWorkflow:
         self._input = input
         self._mandate = input.mandate
         self._limits = input.limits
-        self._policy = input.deletion
         self._began = input.so_far.began or workflow.now()
-        self._changed = False
         self._removed = input.so_far.removed
         self._found = input.so_far.found
         self._mode = DeletionMode.NONE
         self._account = DeletionAccount(input.mandate)
         self._removal = Removal(input.mandate, self._account)
         self._hard = HardDelete(input, self._remaining, self._account.say_hard_deleting)
+        self._confirmation = Confirmation(input, self._account, self._remaining, self._hard, self._go_on_as_new)
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
         """Something changed, perhaps the CR itself: the next attempt looks. Other changes are the deletion's own."""
-        self._changed = True
+        self._confirmation.look_again()
+        self._hard.look_again()
 
     @workflow.signal(name=DELETION_REQUESTED)
     def deletion_requested(self) -> None:
         """Something about the CR changed, perhaps the label that confirms the deletion."""
-        self._changed = True
+        self._confirmation.look_again()
+        self._hard.look_again()
 
     @workflow.query
     def progress(self) -> ProgressReport:
@@ -106,7 +96,7 @@ class DeprovisionWorkflow:
         return self._account.progress.message
 
     @workflow.update
-    def skip_to_soft_delete(self, requested_by: str) -> str:
+    def skip_to_soft_delete(self, requested_by: Who) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
         return f"soft delete begins; {self._hard.skip(plain(requested_by))}"
 
@@ -134,7 +124,7 @@ class DeprovisionWorkflow:
             await self._hard.report(self._account.record)
             await self._account.record_event(reason, done)
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             return f"{done}; but the CR does not say so: {said(error)}"
         return done
@@ -162,7 +152,7 @@ class DeprovisionWorkflow:
             raise ValueError("nothing to retry: hard delete is not running")
 
     @skip_to_soft_delete.validator
-    def _can_skip(self, requested_by: str) -> None:
+    def _can_skip(self, requested_by: Who) -> None:
         if not self._hard.is_running:
             raise ValueError("nothing to skip: hard delete is not running")
         if not plain(requested_by):
@@ -175,7 +165,7 @@ class DeprovisionWorkflow:
         try:
             return await self._release(input.operand_teardown)
         except (FailureError, asyncio.CancelledError) as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 await last_words(self._mandate, Finding(reason=Reason.RESOURCE_REMOVAL_FAILED, message=STOPPED))
                 raise
             assert isinstance(error, FailureError)
@@ -188,9 +178,10 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
-        asked = await self._assess_when_alone()
-        if self._needs_confirmation(asked):
-            asked = await self._wait_until_confirmed(asked)
+        asked = await self._confirmation.assess()
+        if self._confirmation.is_needed(asked):
+            asked = await self._confirmation.wait(asked)
+            self._began = workflow.now()
         if asked.kind is ReleaseKind.DEPROVISION:
             self._account.record = asked.record
             if asked.bounds:
@@ -200,64 +191,6 @@ class DeprovisionWorkflow:
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
         return self._result(asked.kind)
-
-    async def _assess_when_alone(self) -> DeletionAssessment:
-        """What the deletion asks for once no other manager runs, which would carry out or refuse it in its own way."""
-        while True:
-            asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
-            if not asked.aside:
-                return asked
-            self._changed = False
-            await self._account.say(Reason.OTHER_MANAGER_RUNS, asked.aside)
-            await stand_aside(self._mandate, news=lambda: self._changed)
-            if history_is_long():
-                self._go_on_as_new()
-
-    def _needs_confirmation(self, asked: DeletionAssessment) -> bool:
-        """A deletion that was refused once stays refused, whatever the policy; one that began is not stopped."""
-        if asked.kind is not ReleaseKind.DEPROVISION or asked.record or asked.confirmed:
-            return False
-        policies = [self._policy, *([asked.bounds.deletion] if asked.bounds else [])]
-        return asked.refused or DeletionPolicy.CONFIRM in policies
-
-    async def _wait_until_confirmed(self, asked: DeletionAssessment) -> DeletionAssessment:
-        """Until no service object is left, or a label asks to take them along. The operand stays, and works."""
-        while asked.kind is ReleaseKind.DEPROVISION and not asked.confirmed:
-            left = await self._remaining()
-            if left.none:
-                break
-            await self._account.say(Reason.NOT_CLEANED, NOT_CLEANED.format(left=left))
-            if left.operand_lost:
-                await self._hard.restore_operand()
-            await self._another_count(left)
-            if history_is_long():
-                self._go_on_as_new()
-            asked = await self._assess_when_alone()
-        self._began = workflow.now()
-        return asked
-
-    async def _another_count(self, left: Remaining) -> None:
-        """Wait until there are more or fewer service objects, or something about the CR changed."""
-        self._changed = False
-        known = ConfirmationInput(mandate=self._mandate, bindings=left.bindings, instances=left.instances)
-        counting = workflow.start_activity_method(
-            ConfirmationActivities.wait_for_another_count,
-            known,
-            # Without a limit over all attempts: people may take months.
-            start_to_close_timeout=timedelta(seconds=90),
-            heartbeat_timeout=DEAD_AFTER,
-            cancellation_type=LOOKING,
-            summary="wait until service objects are gone, or their deletion is confirmed",
-        )
-        try:
-            await workflow.wait_condition(lambda: counting.done() or self._changed or history_is_long())
-        except asyncio.CancelledError:
-            await stop(counting)
-            raise
-        if not counting.done():
-            await stop(counting)
-        elif (failed := counting.exception()) and is_lost_mandate(failed):
-            raise failed
 
     async def _end_without_mandate(self, why: str) -> DeprovisionResult:
         """Nothing more is done, except that a CR that no longer takes the operand with it is let go."""
@@ -300,7 +233,7 @@ class DeprovisionWorkflow:
         if teardown is OperandTeardown.FIRST or (teardown is OperandTeardown.AUTO and left.none):
             await self._removal.remove_operand(self._limits)
         self._mode = DeletionMode.HARD
-        if soft or (not left.none and not await self._hard_delete(str(left))):
+        if soft or (not left.none and not await self._hard_delete(left)):
             self._mode = DeletionMode.SOFT
             await self._begin_soft_delete()
         # From here on nothing can be deleted the hard way: the operand goes. Objects made since the last look,
@@ -311,7 +244,7 @@ class DeprovisionWorkflow:
         if self._removal.abandoned.abandoned_total:
             self._mode = DeletionMode.SOFT
 
-    async def _hard_delete(self, left: str) -> bool:
+    async def _hard_delete(self, left: Remaining) -> bool:
         """True when the operand is done with every service object; False when it gave up."""
         assert self._account.record is not None
         end = await self._hard.run(self._account.record, left, operand_stays=not self._removal.operand_gone)
@@ -344,6 +277,6 @@ class DeprovisionWorkflow:
         try:
             return await quick(ServiceObjectActivities.count_service_objects, self._mandate)
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             return Remaining(unknown=said(error))

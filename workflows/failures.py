@@ -16,12 +16,13 @@ from temporalio.exceptions import (
 with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
     from models.deprovision import Removed
-    from models.names import MANDATE_LOST, OTHER_CLUSTER
+    from models.names import MANDATE_LOST, NEWS, OTHER_CLUSTER
     from models.status import Finding
 
 LONGEST_OUTAGE: Final = timedelta(minutes=2)
-SHORTEST_OUTAGE: Final = timedelta(seconds=5)
-"""A deadline counts only if somebody tried until so long before it: a third of the limit, between these two."""
+SHORTEST_OUTAGE: Final = timedelta(seconds=8)
+"""A deadline counts only if somebody tried until so long before it: a third of the limit, between these two. The
+shorter one is longer than a look (3 s) and the heartbeat that tells of it (3 s) may take together."""
 AWAY: Final = "Away"
 """The failure type of a worker that does not reach the API server: trying on there would only take time."""
 PASSING: Final = ("Unavailable", AWAY, "Silent", "Conflict", "Expired", "Stale", "Passing", OTHER_CLUSTER)
@@ -39,23 +40,32 @@ def failure_type(error: FailureError) -> str:
     return cause.type or "" if isinstance(cause, ApplicationError) else ""
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Whether somebody cancelled it; also while it waited for its next attempt, whose last failure it carries then."""
+    waiting = isinstance(error, ActivityError) and error.retry_state is RetryState.CANCEL_REQUESTED
+    return waiting or is_cancelled_exception(error)
+
+
 def is_lost_mandate(error: BaseException) -> bool:
     """Whether the CR no longer asked for what was done: an outcome, not an error."""
     return isinstance(error, FailureError) and failure_type(error) == MANDATE_LOST
 
 
+def is_news(error: FailureError) -> bool:
+    """Whether a wait ended early because the CR has to say something, and goes on afterwards."""
+    return failure_type(error) == NEWS
+
+
 def removed_until(error: FailureError) -> Removed:
-    """What an activity whose mandate was lost had removed until then."""
+    """What an activity had removed that lost its mandate, or ended because the CR has to say something."""
     cause = cause_of(error)
     details = list(cause.details) if isinstance(cause, ApplicationError) else []
-    return Removed.model_validate(details[0]) if details else Removed()
+    return Removed.model_validate(details[-1]) if details else Removed()
 
 
 def may_pass(error: FailureError) -> bool:
     """Whether nothing is known but that something was away: no answer came."""
-    return not is_cancelled_exception(error) and (
-        failure_type(error) in PASSING or isinstance(cause_of(error), TimeoutError)
-    )
+    return not was_cancelled(error) and (failure_type(error) in PASSING or isinstance(cause_of(error), TimeoutError))
 
 
 def explain(error: FailureError) -> Finding | None:
@@ -94,7 +104,7 @@ def nobody_tried(error: FailureError, deadline: datetime, limit: timedelta) -> b
 
     Attempts say in heartbeats and failures when the API server last answered them.
     """
-    if is_cancelled_exception(error) or not ran_out_of_time(error):
+    if was_cancelled(error) or not ran_out_of_time(error):
         return False
     answered = _last_answer(error)
     return answered is None or answered < deadline - longest_outage(limit)

@@ -5,14 +5,15 @@ passed while no worker, no Temporal or no API server was there, one last attempt
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
@@ -23,24 +24,18 @@ with workflow.unsafe.imports_passed_through():
     from models.limits import Limits
     from models.operator_input import OperatorInput
     from models.provision import ChartInput
-    from workflows.calls import history_is_long, long, stop
-    from workflows.failures import is_lost_mandate, longest_outage, nobody_tried, ran_out_of_time, said
+    from workflows.calls import A_MOMENT, Overdue, history_is_long, long, stop, until_done
+    from workflows.failures import is_lost_mandate, longest_outage, nobody_tried, ran_out_of_time, said, was_cancelled
 
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
 """Inside the budget one attempt follows the other soon: each watches for a minute anyway."""
 TELL_FIRST: Final = timedelta(seconds=2)
 TELL_LAST: Final = timedelta(seconds=60)
 """How often progress is reported: soon at first, then seldom enough to keep the history small."""
-A_MOMENT: Final = timedelta(seconds=1)
-"""The shortest limit of an activity."""
-OVERDUE: Final = timedelta(seconds=5)
-"""After its deadline an activity that did not end is stopped."""
+AFTER_FAILURE: Final = timedelta(seconds=30)
+"""Before an attempt follows one that failed for good."""
 RESTORING: Final = timedelta(minutes=1)
 """For restoring the operand: hard delete begins then in any case, and names what stands in its way."""
-
-
-class Overdue(Exception):
-    """An activity went on past its deadline, by the workflow's own timer."""
 
 
 class HardDeleteEnd(StrEnum):
@@ -49,6 +44,16 @@ class HardDeleteEnd(StrEnum):
     OPERAND_IS_DONE = "the operand is done with every service object"
     GAVE_UP = "soft delete has to follow"
     GOES_ON = "the history has grown long, and the next run goes on"
+    NOBODY_TRIED = "the deadline passed, and nobody had tried"
+
+
+class Attempt(StrEnum):
+    """How one attempt ended."""
+
+    DONE = "the operand is done with every service object"
+    DISTURBED = "something else comes first, or it failed: another one follows"
+    OUT_OF_TIME = "the deadline passed"
+    NOBODY_TRIED = "the deadline passed, and nobody had tried"
 
 
 class HardDelete:
@@ -67,11 +72,15 @@ class HardDelete:
         self._left = ""
         self._last_said = ""
         self._operand = ""
+        self._failure = ""
         self._obstacles: dict[str, str] = {}
         self._running = False
         self._try_again = False
+        self._changed = False
         self._skip_requested_by = ""
         self._restores = False
+        self._stands = False
+        """Whether the operand was seen to work, and nothing has happened since that makes one doubt it."""
         self.removed = Removed()
         self.kept: list[str] = []
         """What is left because of finalizers of others, when the operand has done its part."""
@@ -90,19 +99,24 @@ class HardDelete:
 
     def try_again(self) -> None:
         """Begin anew at once: somebody asked for it, or something may have changed."""
-        self._try_again = True
+        self._stands, self._try_again = False, True
+
+    def look_again(self) -> None:
+        """Something about the CR changed: whoever pauses after a failure looks now."""
+        self._changed = True
 
     def skip(self, requested_by: str) -> str:
         """End it now; soft delete follows. Returns what is left."""
         self._skip_requested_by = requested_by
         return self._left
 
-    async def run(self, record: DeletionRecord, left: str, operand_stays: bool) -> HardDeleteEnd:
+    async def run(self, record: DeletionRecord, left: Remaining, operand_stays: bool) -> HardDeleteEnd:
         """Go on until the operand is done, the deadline or a person ends it, or the history has grown long.
 
         `left` is what the CR says already; from here on it is kept true.
         """
-        self._running, self._left, self._restores = True, left, operand_stays
+        self._running, self._left, self._restores = True, str(left), operand_stays
+        self._stands = not left.unknown and not left.operand_trouble
         telling = asyncio.create_task(self._tell_progress(record))
         try:
             end = await self._within_budget(record)
@@ -120,7 +134,7 @@ class HardDelete:
             if record.hard_delete_ends <= workflow.now():
                 return await self._last_attempt(record)  # an earlier run had the time, and did not come to an end
             end = await self._until(record, self._limits.hard_delete_timeout)
-            return await self._last_attempt(record) if end is None else end
+            return await self._last_attempt(record) if end is HardDeleteEnd.NOBODY_TRIED else end
         return await self._to_the_end(record)
 
     async def _last_attempt(self, record: DeletionRecord) -> HardDeleteEnd:
@@ -130,96 +144,95 @@ class HardDelete:
         await self._say(f"{self._left}; {reason}; one last attempt of {show_duration(limit)} begins")
         if record.ends > ends:
             return await self._within_budget(record)  # meanwhile a person gave more time
-        record.last_attempt_ends = workflow.now() + limit
-        await self._say(f"{self._left}; {reason}; the last attempt ends in {show_duration(limit)} at the latest")
+        while record.last_attempt_ends is None or record.last_attempt_ends <= workflow.now():
+            # Again where its whole time went by before the API server took this: nobody could work in it.
+            record.last_attempt_ends = workflow.now() + limit
+            await self._say(f"{self._left}; {reason}; the last attempt ends in {show_duration(limit)} at the latest")
         return await self._to_the_end(record)
 
     async def _to_the_end(self, record: DeletionRecord) -> HardDeleteEnd:
         """After the last attempt soft delete follows, whoever was there."""
         limit = self._limits.last_attempt
         end = await self._until(record, limit)
-        if end is None:
+        if end is HardDeleteEnd.NOBODY_TRIED:
             self.gave_up = f"not done within a last attempt of {show_duration(limit)}; {self._last_said}"
-        return end or HardDeleteEnd.GAVE_UP
+            return HardDeleteEnd.GAVE_UP
+        return end
 
-    async def _until(self, record: DeletionRecord, limit: timedelta) -> HardDeleteEnd | None:
-        """None: the deadline passed, and nobody had tried."""
+    async def _until(self, record: DeletionRecord, limit: timedelta) -> HardDeleteEnd:
+        """Only the deadline, or a person, ends it: what fails in any other way begins again."""
         while True:
             ends = record.ends
             try:
-                done = await self._try(record)
-            except Overdue:
-                if record.ends > ends:
-                    continue
-                self._last_said = "the activity was not carried on; is it paused in Temporal?"
-                return None
+                attempt = await self._try(record)
+            except Overdue as overdue:
+                attempt, self._last_said = Attempt.NOBODY_TRIED, str(overdue)
             except FailureError as error:
-                if is_cancelled_exception(error) or is_lost_mandate(error):
+                if was_cancelled(error) or is_lost_mandate(error):
                     raise
-                if ran_out_of_time(error) and record.ends > ends:
-                    continue  # a person gave more time in the same moment
-                if nobody_tried(error, ends, limit):
-                    self._last_said = said(error)
-                    return None
-                late = f"not done within {show_duration(limit)}; " if ran_out_of_time(error) else ""
-                self.gave_up = late + said(error)
-                return HardDeleteEnd.GAVE_UP
-            if done:
+                attempt = await self._failed(error, record, limit)
+            if attempt is Attempt.DONE:
                 return HardDeleteEnd.OPERAND_IS_DONE
             if self._skip_requested_by:
                 self.skipped_by = self._skip_requested_by
                 self.gave_up = f"{self.skipped_by} asked for soft delete; {self._left}"
                 return HardDeleteEnd.GAVE_UP
-            if done is None and record.ends <= ends:
-                self._last_said = self._left
-                return None
+            if record.ends <= ends:  # else a person gave more time in the same moment
+                if attempt is Attempt.OUT_OF_TIME:
+                    self.gave_up = f"not done within {show_duration(limit)}; {self._last_said}"
+                    return HardDeleteEnd.GAVE_UP
+                if attempt is Attempt.NOBODY_TRIED:
+                    return HardDeleteEnd.NOBODY_TRIED
             if history_is_long():
                 return HardDeleteEnd.GOES_ON
 
-    async def _try(self, record: DeletionRecord) -> bool | None:
-        """True when the operand is done; False if a person, or a history grown long, wants something else first.
+    async def _failed(self, error: FailureError, record: DeletionRecord, limit: timedelta) -> Attempt:
+        """What a failed attempt means. One that failed for good is reported, and another one follows in a while."""
+        if ran_out_of_time(error):
+            self._last_said = said(error)
+            return Attempt.NOBODY_TRIED if nobody_tried(error, record.ends, limit) else Attempt.OUT_OF_TIME
+        self._failure = f"; an attempt failed, another one follows: {said(error)}"
+        try:
+            await self.report(record)
+        except FailureError as refused:
+            if was_cancelled(refused):
+                raise
+            workflow.logger.warning("progress cannot be reported on the CR: %s", said(refused))
+        left, self._changed = max(record.ends - workflow.now(), A_MOMENT), False
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: self._changed or self._is_disturbed(), timeout=min(left, AFTER_FAILURE)
+            )
+        return Attempt.DISTURBED
 
-        None: the deadline passed before anything was asked for, as where nobody was there to restore the operand. To
-        ask for it now, for a moment, would look like a try.
+    async def _try(self, record: DeletionRecord) -> Attempt:
+        """One attempt, until the deadline if nothing disturbs it.
+
+        Where nobody was there to restore the operand, it is too late: to ask for the deletion then, for a moment, would
+        look like a try.
         """
         self._try_again = False
         ends = record.ends
-        if self._restores and not await self.restore_operand(ends - workflow.now()):
-            return False
+        if self._restores and not self._stands and not await self.restore_operand(ends - workflow.now()):
+            return Attempt.DISTURBED
         if ends <= workflow.now():
-            return None
+            self._last_said = self._left
+            return Attempt.NOBODY_TRIED
         deleting = self._start(ends - workflow.now())
-        if not await self._undisturbed(deleting, ends + OVERDUE):
-            return False
+        if not await until_done(deleting, ends, self._is_disturbed):
+            return Attempt.DISTURBED
         done = await deleting
+        self._failure = ""
         self.removed += done
         self.kept = done.kept
-        if not done.is_done:
-            self._obstacles = done.obstacles
-            await self.report(record)
-        return done.is_done
+        if done.is_done:
+            return Attempt.DONE
+        self._obstacles, self._stands = done.obstacles, False
+        await self.report(record)
+        return Attempt.DISTURBED
 
-    async def _undisturbed(self, running: workflow.ActivityHandle[Any], overdue: datetime) -> bool:
-        """Wait for an activity. False if it was stopped, for something else has to come first.
-
-        Raises:
-            Overdue: the server did not end it by its deadline: it keeps no deadline of an activity that is paused.
-        """
-        try:
-            await workflow.wait_condition(
-                lambda: running.done() or self._try_again or bool(self._skip_requested_by) or history_is_long(),
-                timeout=max(overdue - workflow.now(), A_MOMENT),
-            )
-        except TimeoutError:
-            await stop(running)
-            raise Overdue from None
-        except asyncio.CancelledError:
-            await stop(running)
-            raise
-        if not running.done():
-            await stop(running)
-            return False
-        return True
+    def _is_disturbed(self) -> bool:
+        return self._try_again or bool(self._skip_requested_by) or history_is_long()
 
     async def restore_operand(self, left: timedelta = RESTORING) -> bool:
         """Nobody else puts back what the operand has lost while its CR is being deleted. False if disturbed."""
@@ -227,14 +240,16 @@ class HardDelete:
             ChartActivities.restore_operand,
             ChartInput(mandate=self._mandate),
             # Inside the budget of hard delete, which it is a part of.
-            **long(min(RESTORING, max(left, A_MOMENT)), RESTORING, "see that the operand stands, which has to delete"),
+            **long(min(RESTORING, left), RESTORING, "see that the operand stands, which has to delete"),
         )
-        if not await self._undisturbed(restoring, workflow.now() + RESTORING + OVERDUE):
-            return False
         try:
+            if not await until_done(restoring, workflow.now() + RESTORING, self._is_disturbed):
+                return False
             restored = await restoring
+        except Overdue as overdue:
+            self._operand = f"; the operand cannot be restored: {overdue}"
         except FailureError as error:
-            if is_cancelled_exception(error) or is_lost_mandate(error):
+            if was_cancelled(error) or is_lost_mandate(error):
                 raise
             self._operand = f"; the operand cannot be restored: {said(error)}"
         else:
@@ -247,14 +262,14 @@ class HardDelete:
             HardDeleteActivities.hard_delete_service_objects,
             HardDeleteInput(mandate=self._mandate, answer_every=answers, reported=self._obstacles),
             # The promise: this long in all, whatever restarts. An attempt ends by itself after a minute.
-            **long(max(left, A_MOMENT), timedelta(seconds=90), f"hard delete, at most {show_duration(left)}", CALM),
+            **long(left, timedelta(seconds=90), f"hard delete, at most {show_duration(left)}", CALM),
         )
 
     async def report(self, record: DeletionRecord) -> Remaining:
         """Say on the CR what is left, what stands in the way, when the wait ends, and what people asked of it."""
         left = await self._remaining()
         blocked = f"; not accepted: {'; '.join(self._obstacles.values())}" if self._obstacles else ""
-        self._left = f"{left}{blocked}{self._operand}"
+        self._left = f"{left}{blocked}{self._operand}{self._failure}"
         now = workflow.now()
         budget = show_duration(max(record.ends - now, timedelta()))
         follows = f"soft delete follows in {budget} at the latest"
@@ -264,16 +279,22 @@ class HardDelete:
     async def _tell_progress(self, record: DeletionRecord) -> None:
         """Keep the CR's message and the workflow's details true; see when the operand has to be restored.
 
-        Whatever one look meets is reported too, and the next one follows.
+        It has to be where it is lost, or where nothing goes although it seems to work: something else of it may be
+        missing. That takes an attempt's time, so not shortly before the deadline, which asks for a real one. Whatever
+        one look meets is reported too, and the next one follows.
         """
         pause = TELL_FIRST
+        before: Remaining | None = None
         while True:
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, TELL_LAST)
             try:
                 left = await self.report(record)
-                self._try_again |= self._restores and left.operand_lost
+                in_time = record.ends - workflow.now() > 2 * longest_outage(self._limits.hard_delete_timeout)
+                if self._restores and (left.operand_lost or (self._stands and left == before and in_time)):
+                    self.try_again()
+                before = left
             except FailureError as error:
-                if is_cancelled_exception(error):
+                if was_cancelled(error):
                     raise
                 workflow.logger.warning("progress cannot be reported on the CR: %s", said(error))

@@ -11,11 +11,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from temporalio import workflow
-from temporalio.exceptions import FailureError, is_cancelled_exception
+from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
-    from activities.readiness import ReadinessActivities
     from activities.responsibility import ResponsibilityActivities
     from activities.status import StatusActivities
     from activities.trust import TrustActivities
@@ -24,27 +23,37 @@ with workflow.unsafe.imports_passed_through():
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
     from models.operator_input import OperatorInput, SoFar
     from models.provision import (
-        QUIET,
+        LONGEST_QUIET,
         Applied,
         Assessment,
         ChartInput,
         Contest,
         ProvisionOutcome,
         ProvisionResult,
-        ReadyInput,
         Standing,
     )
     from models.status import EventInput, Finding, ProgressReport
     from models.text import code
     from workflows.aside import stand_aside
-    from workflows.calls import LOOKING, count, history_is_long, last_words, long, needs_input, quick, set_status, stop
-    from workflows.failures import explain, is_lost_mandate, nobody_tried, said
+    from workflows.calls import (
+        Overdue,
+        count,
+        history_is_long,
+        last_words,
+        long,
+        needs_input,
+        quick,
+        set_status,
+        stop,
+        until_done,
+    )
+    from workflows.failures import explain, is_lost_mandate, nobody_tried, said, was_cancelled
+    from workflows.provision_account import ProvisionAccount
+    from workflows.readiness_wait import ReadinessWait
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
 NOT_TRUSTED: Final = "TokenURLNotTrusted"
 """Reason of an Event, which alerts and scripts may match."""
-GRACE: Final = timedelta(seconds=1)
-"""How long a wait for readiness may still end by itself when something changed: often it is that very change."""
 
 
 @workflow.defn(name=PROVISION_WORKFLOW)
@@ -60,15 +69,15 @@ class ProvisionWorkflow:
         self._deleting = False
         self._ready_by = input.so_far.ready_by
         self._rivalry = input.so_far.rivalry
-        self._passes = 0
         self._looked_again = False
         self._written = 0
-        self._progress = ProgressReport()
+        self._account = ProvisionAccount(input.mandate)
+        self._readiness = ReadinessWait(input.mandate, self._account, is_dirty=lambda: self._dirty)
 
     @workflow.query
     def progress(self) -> ProgressReport:
         """Where this run stands."""
-        return self._progress
+        return self._account.progress
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:
@@ -85,22 +94,21 @@ class ProvisionWorkflow:
         try:
             return await self._passes_until_quiet(input)
         except (FailureError, asyncio.CancelledError) as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 await last_words(self._mandate, Finding(reason=Reason.PROVISIONING_FAILED, message=STOPPED))
             raise
 
     async def _passes_until_quiet(self, input: OperatorInput) -> ProvisionResult:
         while True:
             self._dirty = False
-            self._passes += 1
+            self._account.passes += 1
             result = await self._undisturbed(asyncio.create_task(self._pass()))
             if self._deleting:
                 workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
-            gone = result is not None and result.outcome is ProvisionOutcome.GONE
+            gone, took = result is not None and result.outcome is ProvisionOutcome.GONE, workflow.now()
             if result and (gone or not (self._dirty or await self._is_contested())):
-                began = workflow.info().start_time
-                count(result.outcome.value, (workflow.now() - began).total_seconds())
-                return result.model_copy(update={"passes": self._passes, "written": self._written})
+                count(result.outcome.value, (took - workflow.info().start_time).total_seconds())
+                return result.model_copy(update={"passes": self._account.passes, "written": self._written})
             if history_is_long():
                 so_far = SoFar(ready_by=self._ready_by, rivalry=self._rivalry)
                 workflow.continue_as_new(input.model_copy(update={"so_far": so_far}))
@@ -111,7 +119,7 @@ class ProvisionWorkflow:
             return False
         was_named = bool(self._rivalry.named)
         with contextlib.suppress(TimeoutError):
-            left = min(max(self._rivalry.over_at - workflow.now(), timedelta(0)), QUIET)
+            left = min(max(self._rivalry.over_at - workflow.now(), timedelta(0)), LONGEST_QUIET)
             await workflow.wait_condition(lambda: self._dirty or self._deleting, timeout=left)
             return True
         self._note([])
@@ -144,7 +152,7 @@ class ProvisionWorkflow:
         try:
             return await self._look()
         except FailureError as error:  # a look, or a small write, that the API server refuses for good
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             if is_lost_mandate(error):
                 return None  # the next look tells what is so now
@@ -159,6 +167,8 @@ class ProvisionWorkflow:
         if seen.standing is Standing.DELETING:
             self._deleting = True
             return None
+        if seen.ready_timeout:
+            self._limits = self._limits.model_copy(update={"ready_timeout": seen.ready_timeout})
         if seen.standing is Standing.SPARE and seen.finding:
             return await self._stand_by(seen, seen.finding)
         if seen.finding and seen.finding.reason is Reason.OTHER_MANAGER_RUNS:
@@ -188,73 +198,64 @@ class ProvisionWorkflow:
         try:
             survey = await quick(ChartActivities.check_drift, ChartInput(mandate=self._mandate))
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             return False  # applying meets the same trouble, and names it
         if survey.drifted or survey.unready:
-            await self._say(Reason.PROCESSING, _sentence("changed: ", survey.drifted, "not ready: ", survey.unready))
+            await self._account.say(
+                Reason.PROCESSING, _sentence("changed: ", survey.drifted, "not ready: ", survey.unready)
+            )
         return not survey.drifted and not survey.unready
 
     async def _provide(self, seen: Assessment) -> ProvisionResult | None:
         if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
-            await self._say(Reason.INITIALIZED, "applying the operand's chart")
+            await self._account.say(Reason.INITIALIZED, "applying the operand's chart")
         if self._rivalry.pause:
-            self._show(
+            self._account.show(
                 f"Waiting {show_duration(self._rivalry.pause)} before the next write. {code(self._rivalry.named)}"
             )
             await workflow.sleep(self._rivalry.pause)
+        if self._ready_by is None:
+            self._readiness.told = ""  # the CR says something else by now
         deadline = workflow.now() + self._limits.ready_timeout
         try:
-            applied = await workflow.execute_activity_method(
-                ChartActivities.apply_chart,
-                ChartInput(mandate=self._mandate),
-                **long(self._limits.ready_timeout, timedelta(minutes=2), "apply the chart: only what differs"),
-            )
+            applied = await self._apply(deadline)
             self._written += len(applied.written)
             self._note(applied.contested)
             if self._rivalry.named:
                 return await self._contested()
             deadline = self._ready_deadline(applied)
-            waited = await self._wait_ready(deadline)
+            waited = await self._readiness.wait(deadline, self._limits.ready_timeout)
+        except Overdue as overdue:
+            self._ready_by = None
+            return await self._not_ready(
+                Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(str(overdue)))
+            )
         except FailureError as error:
-            if is_cancelled_exception(error) or is_lost_mandate(error):
+            if was_cancelled(error) or is_lost_mandate(error):
                 raise
             if not self._looked_again and nobody_tried(error, deadline, self._limits.ready_timeout):
                 self._looked_again, self._ready_by = True, None
                 return None  # nobody could look while the time passed: one more look decides
-            finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(error))
+            finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(said(error)))
             self._ready_by = None
             return await self._not_ready(finding)
         return await self._ready() if waited else None
+
+    async def _apply(self, deadline: datetime) -> Applied:
+        applying = workflow.start_activity_method(
+            ChartActivities.apply_chart,
+            ChartInput(mandate=self._mandate),
+            **long(self._limits.ready_timeout, timedelta(minutes=2), "apply the chart: only what differs"),
+        )
+        await until_done(applying, deadline, disturbed=lambda: False)
+        return await applying
 
     def _ready_deadline(self, applied: Applied) -> datetime:
         """Until when all has to be ready: counted anew from each apply that wrote something."""
         if self._ready_by is None or applied.written:
             self._ready_by = workflow.now() + self._limits.ready_timeout
         return self._ready_by
-
-    async def _wait_ready(self, deadline: datetime) -> bool:
-        """Wait until all is ready; False if something changed meanwhile and has to be looked at first."""
-        left = min(max(deadline - workflow.now(), timedelta(seconds=1)), self._limits.ready_timeout)
-        self._show(f"Waiting until everything is ready, at most {show_duration(left)} more")
-        waiting = workflow.start_activity_method(
-            ReadinessActivities.wait_until_ready,
-            ReadyInput(mandate=self._mandate, timeout=left),
-            **long(left, timedelta(minutes=1), "wait until everything is ready", cancellation=LOOKING),
-        )
-        try:
-            await workflow.wait_condition(lambda: waiting.done() or self._dirty)
-        except asyncio.CancelledError:
-            await stop(waiting)
-            raise
-        if not waiting.done():
-            try:
-                await workflow.wait_condition(waiting.done, timeout=GRACE)
-            except TimeoutError:
-                await stop(waiting)
-                return False
-        await waiting
-        return True
 
     async def _contested(self) -> ProvisionResult:
         """Ready is not said while somebody changes our fields back: it would not hold for a second."""
@@ -269,7 +270,7 @@ class ProvisionWorkflow:
         self._ready_by = None
         said = "the operand is installed and ready"
         doubt = await self._doubt()
-        await self._say(Reason.RECONCILE_SUCCEEDED, f"{said}, but {doubt}" if doubt else said)
+        await self._account.say(Reason.RECONCILE_SUCCEEDED, f"{said}, but {doubt}" if doubt else said)
         if doubt:
             event = EventInput(mandate=self._mandate, reason=NOT_TRUSTED, message=doubt, warning=True)
             await quick(StatusActivities.record_event, event)
@@ -280,24 +281,16 @@ class ProvisionWorkflow:
         try:
             return await quick(TrustActivities.check_token_url, self._mandate)
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             return ""
 
     async def _not_ready(self, finding: Finding) -> ProvisionResult:
-        await self._say(finding.reason, finding.message)
+        await self._account.say(finding.reason, finding.message)
         return ProvisionResult(outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message)
 
-    async def _say(self, reason: Reason, message: str) -> None:
-        self._progress = ProgressReport(reason=reason, message=message)
-        self._show(f"**{reason.value}**: {code(message)}")
-        await set_status(self._mandate, Finding(reason=reason, message=message))
-
-    def _show(self, markdown: str) -> None:
-        workflow.set_current_details(f"Pass {self._passes} for BtpOperator `{self._mandate.ref}`\n\n{markdown}")
-
-    def _too_late(self, error: FailureError) -> str:
-        return f"not ready within {show_duration(self._limits.ready_timeout)}: {said(error)}"
+    def _too_late(self, why: str) -> str:
+        return f"not ready within {show_duration(self._limits.ready_timeout)}: {why}"
 
 
 def _sentence(*parts: str | list[str]) -> str:

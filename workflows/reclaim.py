@@ -10,7 +10,7 @@ from typing import Final
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError, is_cancelled_exception
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.reclaim import ReclaimActivities
@@ -30,8 +30,9 @@ with workflow.unsafe.imports_passed_through():
         RoundInput,
         Told,
     )
+    from models.text import code
     from workflows.calls import WAIT, history_is_long, long, needs_input
-    from workflows.failures import said
+    from workflows.failures import said, was_cancelled
 
 FIRST_PAUSE: Final = timedelta(seconds=5)
 """After a round that got something done, or the first: what stood in the way is often gone soon."""
@@ -58,7 +59,7 @@ async def start_reclaim(mandate: Mandate, reclaim_for: timedelta) -> None:
             summary="may what was abandoned be deleted in SAP BTP?",
         )
     except FailureError as error:
-        if is_cancelled_exception(error):
+        if was_cancelled(error):
             raise
         workflow.logger.warning("what was abandoned is not reclaimed: %s", said(error))
         return
@@ -85,6 +86,7 @@ class ReclaimWorkflow:
         self._input = input
         began = ReclaimSoFar(ends=workflow.now() + input.reclaim_for, pause=FIRST_PAUSE)
         self._so_far = input.so_far or began
+        self._so_far.ends = min(self._so_far.ends, began.ends)  # an input, which anybody may have written, gets no more
         self._told: list[Told] = []
         self._left = 0
         self._again = False
@@ -129,7 +131,7 @@ class ReclaimWorkflow:
                 **long(left, ROUND, "delete in SAP BTP what was abandoned", PATIENT),
             )
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             self._why = said(error)
             return None
@@ -189,7 +191,7 @@ class ReclaimWorkflow:
                 summary="say how it ended",
             )
         except FailureError as error:
-            if is_cancelled_exception(error):
+            if was_cancelled(error):
                 raise
             workflow.logger.warning("no Event says how the reclaim ended: %s", said(error))
 
@@ -197,4 +199,4 @@ class ReclaimWorkflow:
         ends = self._so_far.ends
         self._progress = ReclaimProgress(message=message, ends=ends, next_round=next_round)
         then = f"\n\nNext round at {next_round:%Y-%m-%d %H:%M:%S} UTC; " if next_round else "\n\n"
-        workflow.set_current_details(f"{message}{then}given up at {ends:%Y-%m-%d %H:%M} UTC")
+        workflow.set_current_details(f"{code(message)}{then}given up at {ends:%Y-%m-%d %H:%M} UTC")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -16,9 +16,9 @@ with workflow.unsafe.imports_passed_through():
     from models.limits import Limits
     from models.mandate import Mandate
     from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
-    from workflows.calls import long, stop
+    from workflows.calls import Overdue, long, stop, until_done
     from workflows.deletion_account import DeletionAccount
-    from workflows.failures import nobody_tried
+    from workflows.failures import is_lost_mandate, is_news, nobody_tried, removed_until, said, was_cancelled
     from workflows.reclaim import start_reclaim
 
 T = TypeVar("T")
@@ -57,7 +57,10 @@ class Removal:
         self.abandoned = await self._step(SoftDeleteActivities.soft_delete_service_objects, limit, limit, text)
         if total := self.abandoned.abandoned_total:
             first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self.abandoned.abandoned[:3])
-            message = f"{total} service objects may live on in SAP BTP: {first}; ConfigMap {ABANDONED} names all"
+            where = f"ConfigMap {ABANDONED} names all"
+            if why := self.abandoned.not_listed:
+                where = f"Events in namespace default name all, for ConfigMap {ABANDONED} cannot be written: {why}"
+            message = f"{total} service objects may live on in SAP BTP: {first}; {where}"
             await self._account.record_event("ServiceObjectsAbandoned", message, warning=True)
             await start_reclaim(self._mandate, limits.reclaim_for)
         if self.abandoned.kept:
@@ -74,28 +77,50 @@ class Removal:
 
     async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
+        input = TeardownInput(mandate=self._mandate, because=self._account.because)
+        deadline = workflow.now() + limit
         while True:
-            deadline = workflow.now() + limit
             running: workflow.ActivityHandle[T] = workflow.start_activity_method(
-                method,
-                TeardownInput(mandate=self._mandate, because=self._account.because),
-                **long(limit, attempt, text),
+                method, input, **long(deadline - workflow.now(), attempt, text)
             )
             try:
-                await self._report_if_slow(running, text)
+                await self._wait_for(running, deadline, text if not input.told else "")
                 return await running
             except asyncio.CancelledError:
                 await stop(running)
                 raise
             except FailureError as error:
+                if not running.done():
+                    await stop(running)
+                    raise
+                if is_news(error):
+                    input = input.model_copy(update={"told": said(error), "removed": removed_until(error)})
+                    await self._tell(f"{text}: {input.told}")
+                    if deadline <= workflow.now():  # while nobody was there to report it
+                        deadline = workflow.now() + limit
+                    continue
                 if not nobody_tried(error, deadline, limit):
                     raise
+            except Overdue:
+                pass  # paused, or a server that keeps no deadline
             # This waits until somebody can.
-            await self._account.say_more(f"{text}: nobody could work on it; it begins again")
+            await self._tell(f"{text}: nobody could work on it; it begins again")
+            deadline = workflow.now() + limit
 
-    async def _report_if_slow(self, running: workflow.ActivityHandle[Any], text: str) -> None:
+    async def _wait_for(self, running: workflow.ActivityHandle[Any], deadline: datetime, text: str) -> None:
+        """Until it is done or overdue; what is slow is reported on the CR, unless it says more already."""
         try:
             await workflow.wait_condition(running.done, timeout=SLOW)
         except TimeoutError:
+            if text:
+                await self._tell(text)
+            await until_done(running, deadline, disturbed=lambda: False)
+
+    async def _tell(self, text: str) -> None:
+        """Report a step on the CR. A report that is refused stops nothing."""
+        try:
             await self._account.say_more(text)
-            await workflow.wait_condition(running.done)
+        except FailureError as error:
+            if was_cancelled(error) or is_lost_mandate(error):
+                raise
+            workflow.logger.warning("progress cannot be reported on the CR: %s", said(error))

@@ -28,6 +28,6 @@ class Steps:
     async def check_drift(self, mandate: Mandate) -> Survey:
         return await provision(self.chart.check_drift, ChartInput(mandate=mandate))
 
-    async def wait_ready(self, mandate: Mandate, seconds: float = 20) -> None:
-        timeout = timedelta(seconds=seconds)
-        await provision(self.readiness.wait_until_ready, ReadyInput(mandate=mandate, timeout=timeout))
+    async def wait_ready(self, mandate: Mandate, seconds: float = 20, told: str | None = None) -> None:
+        input = ReadyInput(mandate=mandate, timeout=timedelta(seconds=seconds), told=told)
+        await provision(self.readiness.wait_until_ready, input)

@@ -5,7 +5,6 @@ import base64
 import contextlib
 from collections import Counter
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
@@ -14,11 +13,11 @@ from activities.chart import ChartActivities
 from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.answers import Object
-from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import BTP_OPERATORS, SECRETS
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
+from localcluster.shipped import Shipped
 from models.conditions import Reason
 from models.credentials import REQUIRED_KEYS
 from models.mandate import Mandate
@@ -28,7 +27,7 @@ from models.provision import Applied, ChartInput
 from models.status import StatusInput
 from operand.rendering import ChartRenderer
 from tests.acting import mandate_for, provision
-from tests.cluster import encoded
+from tests.cluster import connected, encoded
 from tests.conftest import OPERAND_CHART
 from trigger.digests import OperatorDigest
 
@@ -61,7 +60,9 @@ NASTY = st.sampled_from(
 NAMES = st.sampled_from([*REQUIRED_KEYS, "credentials_namespace", "tls.crt", "tls.key", "-", "a.b", "A_b"])
 
 
-def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: ControlPlane, mandate: Mandate) -> None:
+def test_any_secret_is_applied_or_refused_by_name(
+    control_plane: ControlPlane, shipped: Shipped, mandate: Mandate
+) -> None:
     outcomes: Counter[str] = Counter()
 
     @settings(max_examples=60)
@@ -70,22 +71,22 @@ def test_any_secret_is_applied_or_refused_by_name(kube: Kube, control_plane: Con
         values = {**CREDENTIALS, **texts}
         data = {**encoded(values), **{key: base64.b64encode(value).decode() for key, value in binaries.items()}}
         secrets = [value for value in values.values() if len(value.strip()) > 12]
-        outcomes[asyncio.run(try_secret(control_plane, mandate, data, secrets))] += 1
+        outcomes[asyncio.run(try_secret(control_plane, shipped, mandate, data, secrets))] += 1
 
     check()
     assert {"applied", Reason.INVALID_SECRET.value} <= outcomes.keys(), outcomes
     print(outcomes)
 
 
-async def try_secret(control_plane: ControlPlane, mandate: Mandate, data: dict[str, str], values: list[str]) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
-        kube = await Kube.from_environment()
+async def try_secret(
+    control_plane: ControlPlane, shipped: Shipped, mandate: Mandate, data: dict[str, str], values: list[str]
+) -> str:
     secret: Object = {"metadata": {"name": CREDENTIALS_SECRET, "namespace": KYMA_NAMESPACE}, "data": data}
+    Person(control_plane).delete(SECRETS.path(KYMA_NAMESPACE, CREDENTIALS_SECRET))
+    control_plane.request("POST", SECRETS.path(KYMA_NAMESPACE), secret)
+    worker = await connected(shipped.kubeconfig("worker"))
     try:
-        await kube.delete(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
-        await kube.create(SECRETS, secret)
-        chart = ChartActivities(kube, ChartRenderer(OPERAND_CHART))
+        chart = ChartActivities(worker, ChartRenderer(OPERAND_CHART, rbac=False))
         try:
             applied = await provision(chart.apply_chart, ChartInput(mandate=mandate))
             assert isinstance(applied, Applied)
@@ -97,7 +98,7 @@ async def try_secret(control_plane: ControlPlane, mandate: Mandate, data: dict[s
             assert len(error.message) < 5000
             return str(error.type)
     finally:
-        await kube.close()
+        await worker.close()
 
 
 WORDS = st.text(alphabet="aB/-._ {}\n\u202e0", max_size=12)
@@ -111,7 +112,7 @@ CONDITION = st.dictionaries(st.sampled_from(["type", "status", "reason", "messag
 
 
 def test_any_cr_that_the_api_server_takes_is_looked_at_and_told_so(
-    kube: Kube, person: Person, control_plane: ControlPlane
+    control_plane: ControlPlane, shipped: Shipped
 ) -> None:
     outcomes: Counter[str] = Counter()
 
@@ -122,18 +123,16 @@ def test_any_cr_that_the_api_server_takes_is_looked_at_and_told_so(
         ANYTHING,
     )
     def check(metadata: dict[str, object], status: dict[str, object], spec: object) -> None:
-        outcomes[asyncio.run(try_cr(control_plane, metadata, status, spec))] += 1
+        outcomes[asyncio.run(try_cr(control_plane, shipped, metadata, status, spec))] += 1
 
     check()
     assert {"refused by the API server", Reason.MISSING_SECRET.value} <= outcomes.keys(), outcomes
 
 
 async def try_cr(
-    control_plane: ControlPlane, metadata: dict[str, object], status: dict[str, object], spec: object
+    control_plane: ControlPlane, shipped: Shipped, metadata: dict[str, object], status: dict[str, object], spec: object
 ) -> str:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KUBECONFIG", str(control_plane.kubeconfig()))
-        kube = await Kube.from_environment()
+    kube, worker = await connected(control_plane.kubeconfig()), await connected(shipped.kubeconfig("worker"))
     cr: Object = {
         "apiVersion": BTP_OPERATORS.api_version,
         "kind": BTP_OPERATORS.kind,
@@ -149,10 +148,10 @@ async def try_cr(
             made = await kube.merge(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE, {"status": status}, subresource="status")
         assert not OperatorDigest.of(made).deleting
         mandate = await mandate_for(kube, Operator.from_object(made).ref)
-        found = await provision(ResponsibilityActivities(kube).assess_operator, mandate)
+        found = await provision(ResponsibilityActivities(worker).assess_operator, mandate)
         assert found.finding is not None
         said = StatusInput(mandate=mandate, finding=found.finding)
-        assert await provision(StatusActivities(kube).set_status, said)
+        assert await provision(StatusActivities(worker).set_status, said)
         now = await kube.get(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
         assert now["status"]["conditions"][0]["reason"] == found.finding.reason.value
         return found.finding.reason.value
@@ -161,3 +160,4 @@ async def try_cr(
             await kube.delete(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
             await kube.merge(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
         await kube.close()
+        await worker.close()

@@ -1,6 +1,7 @@
 """Applying the chart: only what differs, and what is refused by name. Against a real API server."""
 
 import base64
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from kube.resources import (
     NETWORK_POLICIES,
     PRIORITY_CLASSES,
     SECRETS,
+    SERVICES,
     VALIDATING_WEBHOOKS,
 )
 from kube.transport import REQUESTS
@@ -34,6 +36,7 @@ from models.names import (
     KYMA_NAMESPACE,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    MANAGED_SELECTOR,
     OPERAND_CA_CERTIFICATES,
     OPERAND_CLUSTER_ID_SECRET,
     OPERAND_CREDENTIALS_SECRET,
@@ -47,18 +50,32 @@ from tests.cluster import encoded, ensure_namespace
 from tests.conftest import OPERAND_CHART
 
 ROLE = "sap-btp-operator-manager-role"
-CONFIG = "sap-btp-operator-config"
+CONFIG, SERVICE = "sap-btp-operator-config", "sap-btp-operator-webhook-service"
+ELSEWHERE = ("credentials-elsewhere", "123")
+
+
+@pytest.fixture
+async def chart_arguments(kube: Kube) -> tuple[str, ...]:
+    """Credentials may move to these namespaces."""
+    names = [await ensure_namespace(kube, name) for name in ELSEWHERE]
+    return "--set-json", f"credentialsNamespaces={json.dumps(names)}"
+
+
+@pytest.fixture
+def administrator(kube: Kube) -> Steps:
+    """A worker that somebody runs outside of the chart, as an administrator: it gives the operand its rights."""
+    return Steps(kube, ChartRenderer(OPERAND_CHART))
 
 
 async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_sent(
     steps: Steps, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     first = await steps.apply(mandate)
-    assert len(first.written) == 18 and first.unchanged == 0
+    assert len(first.written) == 14 and first.unchanged == 0
     await steps.wait_ready(mandate)
     writes = writes_so_far()
     second = await steps.apply(mandate)
-    assert second.written == second.pruned == [] and second.unchanged == 18
+    assert second.written == second.pruned == [] and second.unchanged == 14
     survey = await steps.check_drift(mandate)
     assert survey.drifted == [] and survey.unready == []
     assert writes_so_far() == writes
@@ -68,11 +85,14 @@ async def test_drift_is_found_and_mended_and_what_others_added_stays(
     steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     await steps.apply(mandate)
-    await kube.delete(CLUSTER_ROLES, ROLE)
+    await kube.delete(SERVICES, SERVICE, KYMA_NAMESPACE)
     path, data = CONFIG_MAPS.path(KYMA_NAMESPACE, CONFIG), {"CLUSTER_ID": "wrong", "THEIRS": "kept"}
     control_plane.request("PATCH", f"{path}?fieldManager=theirs", {"data": data}, "application/merge-patch+json")
     drifted = (await steps.check_drift(mandate)).drifted
-    assert sorted(drifted) == [f"ClusterRole {ROLE}", f"ConfigMap {KYMA_NAMESPACE}/{CONFIG}"]
+    assert sorted(drifted) == [
+        f"ConfigMap {KYMA_NAMESPACE}/{CONFIG}",
+        f"Service {KYMA_NAMESPACE}/{SERVICE}",
+    ]
     assert sorted((await steps.apply(mandate)).written) == sorted(drifted)
     data = (await kube.get(CONFIG_MAPS, CONFIG, KYMA_NAMESPACE))["data"]
     assert data["CLUSTER_ID"] == CREDENTIALS["cluster_id"] and data["THEIRS"] == "kept"
@@ -82,7 +102,7 @@ async def test_a_cr_may_do_without_network_policies_and_get_them_back(
     steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     async def policies() -> int:
-        return len((await kube.list(NETWORK_POLICIES, KYMA_NAMESPACE)).items)
+        return len((await kube.list(NETWORK_POLICIES, KYMA_NAMESPACE, labels=MANAGED_SELECTOR)).items)
 
     async def annotate(value: str | None) -> None:
         annotations = {DISABLE_NETWORK_POLICIES_ANNOTATION: value}
@@ -166,7 +186,7 @@ async def test_another_cluster_id_restarts_the_operand_and_forgets_the_one_it_re
 async def test_credentials_that_move_to_another_namespace_do_not_stay_behind(
     steps: Steps, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    elsewhere = await ensure_namespace(kube, "credentials-elsewhere")
+    elsewhere = ELSEWHERE[0]
     await steps.apply(mandate)
     person.put_secret(CREDENTIALS | {"credentials_namespace": elsewhere})
     await steps.apply(mandate)
@@ -252,14 +272,14 @@ async def test_a_missing_priority_class_is_named(
 
 
 async def test_an_object_that_the_api_refuses_is_named(
-    kube: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
+    worker: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     chart = tmp_path / "chart"
     shutil.copytree(OPERAND_CHART, chart)
     services = chart / "templates" / "services.yaml"
     services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
     with pytest.raises(ApplicationError, match="Service kyma-system/sap-btp-operator-controller-manager-metr") as error:
-        await Steps(kube, ChartRenderer(chart)).apply(mandate)
+        await Steps(worker, ChartRenderer(chart, rbac=False)).apply(mandate)
     assert error.value.type == Reason.CHART_INSTALL_FAILED and "99999" in str(error.value)
 
 
@@ -267,7 +287,7 @@ async def test_an_object_that_the_api_refuses_is_named(
     "template", ['{{ fail (printf "%v" .Values) }}', "{{ .Values.no.such.value }}", "kind: [", "{{ unclosed"]
 )
 async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_secret(
-    kube: Kube, tmp_path: Path, person: Person, mandate: Mandate, template: str
+    worker: Kube, tmp_path: Path, person: Person, mandate: Mandate, template: str
 ) -> None:
     canaries = {key: f"https://canary-{key}-value" for key in CREDENTIALS}
     person.put_secret(canaries)
@@ -275,7 +295,7 @@ async def test_a_chart_that_does_not_render_says_so_without_any_value_of_the_sec
     shutil.copytree(OPERAND_CHART, chart)
     (chart / "templates" / "broken.yaml").write_text(template)
     with pytest.raises(ApplicationError) as error:
-        await Steps(kube, ChartRenderer(chart)).apply(mandate)
+        await Steps(worker, ChartRenderer(chart, rbac=False)).apply(mandate)
     assert error.value.type == Reason.PREPARING_INSTALL_INFO_FAILED
     text = str(error.value)
     assert "does not render" in text and error.value.__cause__ is None
@@ -293,6 +313,7 @@ FOREIGN = [
 @pytest.mark.parametrize(("file", "ours", "theirs", "says"), FOREIGN, ids=[file for file, *_ in FOREIGN])
 async def test_a_chart_with_values_of_its_own_is_refused_before_anything_is_applied(
     kube: Kube,
+    worker: Kube,
     tmp_path: Path,
     mandate: Mandate,
     credentials: dict[str, str],
@@ -307,13 +328,13 @@ async def test_a_chart_with_values_of_its_own_is_refused_before_anything_is_appl
     assert ours in template.read_text()
     template.write_text(template.read_text().replace(ours, theirs))
     with pytest.raises(Exception, match=says) as error:
-        await Steps(kube, ChartRenderer(chart)).apply(mandate)
+        await Steps(worker, ChartRenderer(chart, rbac=False)).apply(mandate)
     assert "does not use its values" in str(error.value)
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
 
 
 async def test_a_chart_that_loses_a_users_value_is_refused_before_anything_is_applied(
-    kube: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
+    kube: Kube, worker: Kube, tmp_path: Path, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     chart = tmp_path / "chart"
     shutil.copytree(OPERAND_CHART, chart)
@@ -321,24 +342,24 @@ async def test_a_chart_that_loses_a_users_value_is_refused_before_anything_is_ap
     template.write_text(template.read_text().replace("with $manager.tolerations", "with list"))
     given = {"manager": {"tolerations": [{"operator": "Exists"}]}}
     with pytest.raises(ApplicationError, match=r"does not have manager\.tolerations") as error:
-        await Steps(kube, ChartRenderer(chart, given=given)).apply(mandate)
+        await Steps(worker, ChartRenderer(chart, given=given, rbac=False)).apply(mandate)
     assert error.value.type == Reason.PREPARING_INSTALL_INFO_FAILED
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, KYMA_NAMESPACE) is None
 
 
 async def test_custom_certificates_come_and_go_with_the_value(
-    kube: Kube, mandate: Mandate, credentials: dict[str, str]
+    kube: Kube, worker: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     given = {"manager": {"customCACerts": [pki.new_serving(["example.com"], datetime.now(UTC))[1].decode()]}}
-    await Steps(kube, ChartRenderer(OPERAND_CHART, given=given)).apply(mandate)
+    await Steps(worker, ChartRenderer(OPERAND_CHART, given=given, rbac=False)).apply(mandate)
     assert await kube.find(CONFIG_MAPS, OPERAND_CA_CERTIFICATES, KYMA_NAMESPACE)
-    applied = await Steps(kube, ChartRenderer(OPERAND_CHART)).apply(mandate)
+    applied = await Steps(worker, ChartRenderer(OPERAND_CHART, rbac=False)).apply(mandate)
     assert applied.pruned == [f"ConfigMap {KYMA_NAMESPACE}/{OPERAND_CA_CERTIFICATES}"]
     assert applied.written == [f"Deployment {KYMA_NAMESPACE}/{OPERAND_DEPLOYMENT}"]
 
 
 async def test_what_somebody_installed_with_a_field_that_nobody_can_change_is_replaced(
-    steps: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
+    administrator: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     name = "sap-btp-operator-manager-rolebinding"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
@@ -348,11 +369,11 @@ async def test_what_somebody_installed_with_a_field_that_nobody_can_change_is_re
     pods = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
     theirs = {"metadata": {"name": OPERAND_DEPLOYMENT}, "spec": {"selector": {"matchLabels": labels}, "template": pods}}
     control_plane.request("POST", DEPLOYMENTS.path(KYMA_NAMESPACE), theirs)
-    await steps.apply(mandate)
+    await administrator.apply(mandate)
     assert (await kube.get(CLUSTER_ROLE_BINDINGS, name))["roleRef"]["name"] == ROLE
     replaced = (await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE))["spec"]["selector"]["matchLabels"]
     assert "app" not in replaced
-    await steps.wait_ready(mandate)
+    await administrator.wait_ready(mandate)
 
 
 async def test_what_somebody_made_immutable_is_replaced_when_it_has_to_change_and_not_before(
@@ -385,7 +406,7 @@ async def test_what_somebody_made_immutable_is_replaced_when_it_has_to_change_an
 async def test_names_and_keys_that_yaml_would_read_as_something_else_stay_text(
     steps: Steps, kube: Kube, person: Person, mandate: Mandate
 ) -> None:
-    elsewhere = await ensure_namespace(kube, "123")
+    elsewhere = ELSEWHERE[1]
     person.put_secret(
         CREDENTIALS | {"credentials_namespace": elsewhere, "on": "yes", "1e3": "1e3", "cluster_id": "1e3"}
     )

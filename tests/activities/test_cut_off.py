@@ -10,25 +10,25 @@ from kube.client import Kube
 from kube.transport import REQUESTS
 from localcluster.controlplane import ControlPlane
 from localcluster.lines import Line
+from localcluster.shipped import Shipped
 from models.mandate import Mandate
 from models.provision import Standing
 from tests.acting import provision
+from tests.cluster import connected
 from workflows.failures import AWAY
 
 
 @pytest.fixture
-async def line(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Line]:
+async def line(control_plane: ControlPlane) -> AsyncIterator[Line]:
     with Line("worker") as started:
         started.target = int(control_plane.url.rpartition(":")[2])
-        via = f"https://127.0.0.1:{started.port}"
-        monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig(via=via)))
         yield started
 
 
 @pytest.fixture
-async def cut_off(line: Line) -> AsyncIterator[Kube]:
+async def cut_off(line: Line, shipped: Shipped) -> AsyncIterator[Kube]:
     """The cluster, as a worker sees it at the end of the line."""
-    client = await Kube.from_environment()
+    client = await connected(shipped.kubeconfig("worker", f"https://127.0.0.1:{line.port}"))
     yield client
     await client.close()
 

@@ -37,16 +37,16 @@ async def lease(kube: Kube, age: timedelta, holder: str = "btp-manager-controlle
     )
 
 
-async def test_it_is_seen_by_its_replicas_or_by_a_lease_that_it_renews(cluster: Kube) -> None:
-    assert await other_manager(cluster) == ""
+async def test_it_is_seen_by_its_replicas_or_by_a_lease_that_it_renews(cluster: Kube, worker: Kube) -> None:
+    assert await other_manager(worker) == ""
     await deploy(cluster, replicas=0)
-    assert await other_manager(cluster) == ""
+    assert await other_manager(worker) == ""
     await lease(cluster, timedelta(seconds=5))
-    assert await other_manager(cluster) == (
+    assert await other_manager(worker) == (
         f"Lease {KYMA_NAMESPACE}/{GO_MANAGER_LEASE} was renewed within the last minute"
     )
     await cluster.merge(DEPLOYMENTS, GO_MANAGER_DEPLOYMENT, KYMA_NAMESPACE, {"spec": {"replicas": 1}})
-    assert await other_manager(cluster) == f"Deployment {KYMA_NAMESPACE}/{GO_MANAGER_DEPLOYMENT} has replicas: 1"
+    assert await other_manager(worker) == f"Deployment {KYMA_NAMESPACE}/{GO_MANAGER_DEPLOYMENT} has replicas: 1"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +57,15 @@ async def test_it_is_seen_by_its_replicas_or_by_a_lease_that_it_renews(cluster: 
         pytest.param(timedelta(days=-3650), "somebody", id="of the future"),
     ],
 )
-async def test_a_lease_that_nobody_renews_stops_nobody(cluster: Kube, age: timedelta, holder: str) -> None:
+async def test_a_lease_that_nobody_renews_stops_nobody(
+    cluster: Kube, worker: Kube, age: timedelta, holder: str
+) -> None:
     await lease(cluster, age, holder)
-    assert await other_manager(cluster) == ""
+    assert await other_manager(worker) == ""
 
 
 async def test_a_cr_stands_aside_alive_and_in_deletion_and_the_wait_ends_with_the_other_manager(
-    cluster: Kube, steps: Steps, mandate: Mandate, credentials: dict[str, str]
+    cluster: Kube, worker: Kube, steps: Steps, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     await deploy(cluster, replicas=1)
     seen = await provision(steps.responsibility.assess_operator, mandate)
@@ -71,7 +73,7 @@ async def test_a_cr_stands_aside_alive_and_in_deletion_and_the_wait_ends_with_th
     assert "has replicas: 1): nothing is applied and nothing deleted" in seen.finding.message
     await cluster.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
     assert (await deprovision(steps.responsibility.assess_deletion, mandate)).aside == seen.finding.message
-    waiting = OtherManagerActivities(cluster).wait_until_alone
+    waiting = OtherManagerActivities(worker).wait_until_alone
     wait = asyncio.create_task(provision(waiting, ChartInput(mandate=mandate)))
     await cluster.merge(DEPLOYMENTS, GO_MANAGER_DEPLOYMENT, KYMA_NAMESPACE, {"spec": {"replicas": 0}})
     await asyncio.wait_for(wait, 20)

@@ -6,6 +6,7 @@ from temporalio.exceptions import ApplicationError
 from kube.client import Kube
 from kube.resources import (
     DEPLOYMENTS,
+    PODS,
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
@@ -15,11 +16,20 @@ from models.names import (
     KYMA_NAMESPACE,
     MANAGED_BY,
     MANAGED_BY_LABEL,
+    NEWS,
     OPERAND_DEPLOYMENT,
+    STILL_WAITING,
 )
 from tests.activities.steps import Steps
 from tests.cluster import encoded
 from tests.conftest import Eventually
+
+
+async def only_on(kube: Kube, label: str | None) -> None:
+    """Have the operand's pods run only on nodes with that label: there are none."""
+    selector = {"no": label} if label else None
+    patch = {"spec": {"template": {"spec": {"nodeSelector": selector}}}}
+    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, patch)
 
 
 async def test_what_is_not_ready_is_named_until_it_is(
@@ -27,14 +37,46 @@ async def test_what_is_not_ready_is_named_until_it_is(
 ) -> None:
     await steps.apply(mandate)
     await steps.wait_ready(mandate)
-    stuck = {"spec": {"template": {"spec": {"nodeSelector": {"no": "such-node"}}}}}
-    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, stuck)
+    await only_on(kube, "such-node")
     with pytest.raises(ApplicationError, match=OPERAND_DEPLOYMENT) as error:
         await steps.wait_ready(mandate, seconds=4)
     assert "Unschedulable" in str(error.value) and not error.value.non_retryable
-    heal = {"spec": {"template": {"spec": {"nodeSelector": None}}}}
-    await kube.merge(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE, heal)
+    await only_on(kube, None)
     await steps.wait_ready(mandate)
+
+
+async def test_why_a_pod_is_not_ready_is_told_at_once_and_only_once(
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    await steps.apply(mandate)
+    await steps.wait_ready(mandate)
+    await only_on(kube, "such-node")
+    with pytest.raises(ApplicationError, match="Unschedulable") as news:
+        await steps.wait_ready(mandate, seconds=300, told="")
+    assert (news.value.type, news.value.non_retryable) == (NEWS, True)
+    with pytest.raises(ApplicationError, match="Unschedulable") as waiting:
+        await steps.wait_ready(mandate, seconds=4, told=news.value.message)
+    assert waiting.value.type == STILL_WAITING
+
+
+async def test_words_of_a_kubelet_without_end_are_told_once_too(
+    steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    await steps.apply(mandate)
+    await only_on(kube, "such-node")
+    with pytest.raises(ApplicationError, match="Unschedulable") as error:
+        await steps.wait_ready(mandate, seconds=300, told="")
+    name = error.value.message.split()[1].rstrip(":")
+    pulling = {"waiting": {"reason": "ImagePullBackOff", "message": "the registry said\n" + "<br>" * 5000}}
+    container = {"name": "manager", "image": "i", "imageID": "", "ready": False, "restartCount": 0, "state": pulling}
+    status = {"status": {"containerStatuses": [container]}}
+    await kube.merge(PODS, name, KYMA_NAMESPACE, status, subresource="status")
+    with pytest.raises(ApplicationError, match="ImagePullBackOff the registry said <br>") as news:
+        await steps.wait_ready(mandate, seconds=300, told="")
+    assert (news.value.type, len(news.value.message)) == (NEWS, 1_000)
+    with pytest.raises(ApplicationError) as waiting:
+        await steps.wait_ready(mandate, seconds=4, told=news.value.message)
+    assert waiting.value.type == STILL_WAITING
 
 
 async def test_webhooks_without_an_endpoint_or_with_another_ca_are_not_ready(

@@ -5,15 +5,22 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from prometheus_client import REGISTRY
 
+from activities.responsibility import ResponsibilityActivities
+from activities.status import StatusActivities
 from kube.client import Kube
 from kube.resources import (
     BTP_OPERATORS,
     EVENTS,
 )
 from localcluster.client import Person
+from localcluster.controlplane import ControlPlane
+from localcluster.faults import Fault, FaultProxy
 from models.conditions import Reason, ready_condition
 from models.deletion_record import DeletionRecord, ExtendRequest, HoldRequest, ResumeRequest
+from models.limits import Bounds, Limits
+from models.mandate import Mandate
 from models.names import (
     FINALIZER,
     KYMA_NAMESPACE,
@@ -21,7 +28,8 @@ from models.names import (
 from models.operators import Operator, OperatorRef
 from models.provision import Standing
 from models.status import Finding, StatusInput
-from tests.acting import mandate_for, provision
+from operand.operators import Operators
+from tests.acting import deprovision, mandate_for, provision
 from tests.activities.steps import Steps
 
 
@@ -36,6 +44,14 @@ async def test_the_older_of_two_is_responsible_and_the_other_names_it(
     assert spare.standing is Standing.SPARE
     assert spare.finding is not None and "kyma-system/btpoperator (since 2" in spare.finding.message
     assert not await provision(steps.responsibility.add_finalizer, younger)
+
+
+async def test_a_look_says_for_how_long_the_workers_settings_have_readiness_waited_for(
+    worker: Kube, mandate: Mandate, credentials: dict[str, str]
+) -> None:
+    bounds = Bounds(limits=Limits(ready_timeout=timedelta(seconds=7)))
+    seen = await provision(ResponsibilityActivities(worker, bounds).assess_operator, mandate)
+    assert seen.ready_timeout == timedelta(seconds=7)
 
 
 async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_finalizer(
@@ -58,24 +74,55 @@ async def test_two_made_in_the_same_second_and_claiming_at_once_end_with_one_fin
             await kube.delete(BTP_OPERATORS, operator.ref.name, operator.ref.namespace)
 
 
-async def test_a_claim_that_was_decided_before_a_rival_came_does_not_hold(
+async def test_a_claim_that_was_decided_before_a_contender_came_does_not_hold(
     steps: Steps, kube: Kube, person: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.sleep(1 - time.time() % 1)  # both are made in one second
     late = await mandate_for(kube, Operator.from_object(person.create_operator("b")).ref)
-    seen_alone = await steps.responsibility._operators()
+    seen_alone = await steps.responsibility._operators.look()
     early = await mandate_for(kube, Operator.from_object(person.create_operator("a")).ref)
-    operators = await steps.responsibility._operators()
+    operators = await steps.responsibility._operators.look()
     assert operators[0].created == operators[1].created
     assert await provision(steps.responsibility.add_finalizer, early)
 
     async def stale() -> list[Operator]:
         return seen_alone
 
-    monkeypatch.setattr(steps.responsibility, "_operators", stale)
+    monkeypatch.setattr(steps.responsibility._operators, "look", stale)
     with pytest.raises(Exception, match="409"):
         await provision(steps.responsibility.add_finalizer, late)
     assert FINALIZER not in ((await kube.get(BTP_OPERATORS, "b", KYMA_NAMESPACE))["metadata"].get("finalizers") or [])
+
+
+async def test_many_who_are_looked_at_at_once_cost_few_lists_of_all(worker: Kube, person: Person) -> None:
+    operators = [Operator.from_object(person.create_operator(f"cr-{number:03}")) for number in range(60)]
+    mandates = [await mandate_for(worker, operator.ref) for operator in operators]
+    assess = ResponsibilityActivities(worker).assess_operator
+    before = lists_of_operators()
+    found = await asyncio.gather(*(provision(assess, mandate) for mandate in mandates))
+    assert [each.standing for each in found].count(Standing.SPARE) == len(operators) - 1
+    assert lists_of_operators() - before <= 3
+
+
+async def test_a_look_sees_what_was_there_when_it_was_asked_for(kube: Kube, person: Person) -> None:
+    operators, seen = Operators(kube), asyncio.Event()
+
+    async def look() -> list[str]:
+        found = await operators.look()
+        seen.set()
+        return [operator.ref.name for operator in found]
+
+    early = asyncio.create_task(look())
+    await asyncio.sleep(0)  # its request is on its way
+    person.create_operator("late")
+    late = [asyncio.create_task(look()) for _ in range(3)]
+    await early
+    assert await asyncio.gather(*late) == [["late"]] * 3
+
+
+def lists_of_operators() -> float:
+    labels = {"verb": "list", "kind": "BtpOperator", "code": "200"}
+    return REGISTRY.get_sample_value("btp_kube_requests_total", labels) or 0
 
 
 async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
@@ -118,7 +165,7 @@ async def test_what_people_asked_of_a_deletion_stands_on_the_cr_and_is_read_agai
     assert await provision(steps.status.set_status, StatusInput(mandate=mandate, finding=finding, deletion=record))
     await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": [FINALIZER]}})
     await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
-    assert (await provision(steps.responsibility.assess_deletion, mandate)).record == record
+    assert (await deprovision(steps.responsibility.assess_deletion, mandate)).record == record
 
 
 async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
@@ -128,3 +175,24 @@ async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
     said = StatusInput(mandate=other, finding=Finding(reason=Reason.INITIALIZED))
     assert not await provision(steps.status.set_status, said)
     assert "status" not in await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+
+
+async def test_a_change_of_state_whose_answer_is_lost_still_has_its_one_event(
+    control_plane: ControlPlane, kube: Kube, ref: OperatorRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy(control_plane) as proxy:
+        monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig("btp-worker", proxy.url)))
+        lossy = await Kube.from_environment()
+        lost = proxy.add(Fault(methods=("PATCH",), path="/status", lose_answer=True, times=1))
+        input = StatusInput(
+            mandate=await mandate_for(kube, ref), finding=Finding(reason=Reason.MISSING_SECRET, message="not there")
+        )
+        try:
+            with pytest.raises(Exception, match="409"):
+                await provision(StatusActivities(lossy).set_status, input)
+            assert lost.hits == 1
+            await provision(StatusActivities(lossy).set_status, input)
+        finally:
+            await lossy.close()
+    reasons = [event["reason"] for event in (await kube.list(EVENTS, KYMA_NAMESPACE)).items]
+    assert reasons.count("MissingSecret") == 1

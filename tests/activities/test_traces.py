@@ -1,13 +1,14 @@
 """Cluster ids and namespaces change in any order, and writing fails in between: nothing of before is left behind."""
 
 import base64
+import json
 import random
 
 import pytest
 from temporalio.exceptions import ApplicationError
 
 from kube.answers import Object
-from kube.client import Allowed, Kube
+from kube.client import Allowed, Deletion, Kube
 from kube.errors import Refused
 from kube.resources import CONFIG_MAPS, SECRETS, Resource
 from localcluster.client import CREDENTIALS, Person
@@ -28,6 +29,13 @@ from tests.cluster import encoded, ensure_namespace
 
 PLACES = (KYMA_NAMESPACE, "credentials-one", "credentials-two")
 THEIRS, LOOKALIKE = "credentials-theirs", "credentials-lookalike"
+
+
+@pytest.fixture
+async def chart_arguments(kube: Kube) -> tuple[str, ...]:
+    """Credentials may move to these namespaces."""
+    names = [await ensure_namespace(kube, name) for name in PLACES[1:]]
+    return "--set-json", f"credentialsNamespaces={json.dumps(names)}"
 
 
 class Failing(Kube):
@@ -51,11 +59,11 @@ class Failing(Kube):
         uid: str = "",
         version: str = "",
         allowed: Allowed = None,
-    ) -> bool:
+    ) -> Deletion:
         self._fail(late=False)
-        was_there = await super().delete(resource, name, namespace, uid=uid, allowed=allowed)
+        deletion = await super().delete(resource, name, namespace, uid=uid, allowed=allowed)
         self._fail(late=True)
-        return was_there
+        return deletion
 
     def _fail(self, late: bool) -> None:
         if late is not self.late:
@@ -121,10 +129,10 @@ async def misled(kube: Kube) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_nothing_of_before_is_left_after_any_order_of_changes_and_failures(
-    kube: Kube, person: Person, renderer: ChartRenderer, mandate: Mandate, places: None, seed: int
+    kube: Kube, worker: Kube, person: Person, renderer: ChartRenderer, mandate: Mandate, places: None, seed: int
 ) -> None:
     chance = random.Random(seed)
-    failing = Failing(kube._transport)
+    failing = Failing(worker._transport)
     steps, operand = Steps(failing, renderer), Operand(kube, person)
     for _ in range(6):
         cluster_id, namespace = chance.choice(["a", "b", "c"]), chance.choice(PLACES)
@@ -173,12 +181,12 @@ async def test_the_same_cluster_id_stays_remembered_and_a_secret_without_one_is_
 
 
 async def test_whoever_may_write_the_configuration_has_nothing_deleted_or_read_elsewhere(
-    steps: Steps, kube: Kube, person: Person, mandate: Mandate, places: None
+    steps: Steps, kube: Kube, worker: Kube, person: Person, mandate: Mandate, places: None
 ) -> None:
     person.put_secret(a_secret("a"))
     await steps.apply(mandate)
     await misled(kube)
-    found = await installed_credentials(kube)
+    found = await installed_credentials(worker)
     assert isinstance(found, Credentials) and found.namespace == KYMA_NAMESPACE
     assert found.values()["manager"]["secret"]["data"]["clientid"] == encoded(CREDENTIALS)["clientid"]
     await steps.apply(mandate)

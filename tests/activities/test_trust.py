@@ -19,20 +19,20 @@ from tests.runtime.test_token_url import serving
 
 def activities(kube: Kube, *authorities: str) -> TrustActivities:
     given = {"manager": {"customCACerts": list(authorities)}}
-    return TrustActivities(kube, ChartRenderer(OPERAND_CHART, given=given), any_address=True)
+    return TrustActivities(kube, ChartRenderer(OPERAND_CHART, given=given, rbac=False), any_address=True)
 
 
 async def test_what_the_operand_does_not_trust_is_said_counted_and_looked_at_again(
-    kube: Kube, person: Person, mandate: Mandate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Kube, person: Person, mandate: Mandate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path, "private")
     async with serving(server_context(authority.issue("server"))) as (url, _):
         person.put_secret({**CREDENTIALS, "tokenurl": url})
-        without = activities(kube)
+        without = activities(worker)
         doubt = await provision(without.check_token_url, mandate)
         assert "the certificate at tokenurl is not trusted: unable to get" in doubt and "127.0.0.1" not in doubt
         assert TRUSTED._value.get() == 0.0
-        assert await provision(activities(kube, authority.file.read_text()).check_token_url, mandate) == ""
+        assert await provision(activities(worker, authority.file.read_text()).check_token_url, mandate) == ""
         assert TRUSTED._value.get() == 1.0
     assert await provision(without.check_token_url, mandate) == doubt  # as it was a moment ago
     assert TRUSTED._value.get() == 1.0
@@ -41,9 +41,9 @@ async def test_what_the_operand_does_not_trust_is_said_counted_and_looked_at_aga
     assert math.isnan(TRUSTED._value.get())
 
 
-async def test_another_url_is_looked_at_at_once(kube: Kube, person: Person, mandate: Mandate, tmp_path: Path) -> None:
+async def test_another_url_is_looked_at_at_once(worker: Kube, person: Person, mandate: Mandate, tmp_path: Path) -> None:
     authority = Authority(tmp_path, "private")
-    looking = activities(kube)
+    looking = activities(worker)
     async with serving(server_context(authority.issue("server"))) as (url, _):
         person.put_secret({**CREDENTIALS, "tokenurl": url})
         assert await provision(looking.check_token_url, mandate)
@@ -51,7 +51,7 @@ async def test_another_url_is_looked_at_at_once(kube: Kube, person: Person, mand
     assert await provision(looking.check_token_url, mandate) == ""
 
 
-async def test_without_usable_credentials_nobody_is_asked(kube: Kube, person: Person, mandate: Mandate) -> None:
-    assert await provision(activities(kube).check_token_url, mandate) == ""
+async def test_without_usable_credentials_nobody_is_asked(worker: Kube, person: Person, mandate: Mandate) -> None:
+    assert await provision(activities(worker).check_token_url, mandate) == ""
     person.put_secret({**CREDENTIALS, "tokenurl": ""})
-    assert await provision(activities(kube).check_token_url, mandate) == ""
+    assert await provision(activities(worker).check_token_url, mandate) == ""

@@ -61,7 +61,13 @@ async def test_an_operand_that_serves_a_certificate_of_another_ca_is_not_ready(
 
 
 async def test_whatever_refuses_the_instance_for_another_reason_is_ready(
-    steps: Steps, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str], eventually: Eventually
+    steps: Steps,
+    kube: Kube,
+    worker: Kube,
+    person: Person,
+    mandate: Mandate,
+    credentials: dict[str, str],
+    eventually: Eventually,
 ) -> None:
     await steps.apply(mandate)
     rule = {
@@ -85,7 +91,7 @@ async def test_whatever_refuses_the_instance_for_another_reason_is_ready(
             return False
 
         await eventually(refused)
-        assert await webhook_call_trouble(kube, ["mserviceinstance.kb.io"]) is None
+        assert await webhook_call_trouble(worker, ["mserviceinstance.kb.io"]) is None
         await steps.wait_ready(mandate)
     finally:
         person.delete(f"{BINDINGS}/none-here")

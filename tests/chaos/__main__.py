@@ -1,11 +1,12 @@
 """`make chaos`: every fault against every story, and the worker killed after each single write. Takes over an hour.
 
 Writes each part's table into docs/reliability.md; ends with status 1 if any story ended otherwise than undisturbed.
-Arguments: `parts=requests,kills` plays only these of requests, kills, absences, replicas, starts, pairs, budgets and
-temporal, and leaves the tables of the others as they are; `every=N` kills after each Nth write only; `away=S` how many
-seconds servers are away (60).
+Arguments: `parts=requests,kills` plays only these of requests, kills, absences, replicas, starts, pairs, budgets,
+temporal and reclaims, and leaves the tables of the others as they are; `every=N` kills after each Nth write only;
+`away=S` how many seconds servers are away (60).
 """
 
+import itertools
 import re
 import sys
 import time
@@ -27,9 +28,10 @@ from tests.chaos.degraded import (
     one_of_two,
 )
 from tests.chaos.faults import FAULTS
+from tests.chaos.reclaims import TROUBLES, reclaim_stage, tell
 from tests.chaos.replicas import KILLED
 from tests.chaos.stage import Outcome, Stage, stage
-from tests.chaos.stories import PROVISION, STORIES, Story, tidy
+from tests.chaos.stories import BUDGET, PROVISION, STORIES, Story, tidy
 
 PAGE = CHECKOUT / "docs" / "reliability.md"
 HEAD = "| fault | story | end state | seconds later than undisturbed |\n|---|---|---|---|\n"
@@ -52,12 +54,12 @@ class Report:
         self.rows.append(f"| {fault} | {story} | {outcome} | {seconds} |")
         print(self.rows[-1], flush=True)
 
-    def judge(self, fault: str, story: Story, undisturbed: Outcome, outcome: Outcome) -> str:
+    def judge(self, fault: str, story: str, undisturbed: Outcome, outcome: Outcome) -> str:
         """Whether it ended as undisturbed, in a word."""
         if outcome.state == undisturbed.state and not outcome.failed and not outcome.untrue:
             return "as undisturbed"
         said = f"{outcome.failed} {outcome.untrue} {outcome.state} instead of {undisturbed.state}"
-        self.wrong.append(f"{fault}, {story.name}: {said}")
+        self.wrong.append(f"{fault}, {story}: {said}")
         return "**otherwise**"
 
 
@@ -69,12 +71,17 @@ def one(scene: Stage, fault: str, story: Story, report: Report, play: Callable[[
     except AssertionError as error:
         report.wrong.append(f"{fault}, {story.name}: {error}")
         report.add(fault, story.name, "**otherwise**", "")
-        scene.environment.proxy.clear()
-        scene.revive()
-        tidy(scene.scene)
+        recover(scene)
         return
-    said = report.judge(fault, story, undisturbed, outcome)
+    said = report.judge(fault, story.name, undisturbed, outcome)
     report.add(fault, story.name, said, f"{outcome.seconds - undisturbed.seconds:+.1f}")
+
+
+def recover(scene: Stage) -> None:
+    """After a story that was not played to its end."""
+    scene.environment.proxy.clear()
+    scene.revive()
+    tidy(scene.scene)
 
 
 def requests(report: Report, options: Options) -> None:
@@ -103,7 +110,7 @@ def crash_points(scene: Stage, story: Story, report: Report, every: int) -> None
         kills += 1
         late = outcome.seconds - undisturbed.seconds
         print(f"  {story.name}, write {number}, {outcome.last_words}: {late:+.1f} s", flush=True)
-        said = report.judge(f"killed after write {number} ({outcome.last_words})", story, undisturbed, outcome)
+        said = report.judge(f"killed after write {number} ({outcome.last_words})", story.name, undisturbed, outcome)
         verdict = said if said.startswith("**") else verdict
         if late > worst:
             worst, where = late, outcome.last_words
@@ -157,6 +164,32 @@ def temporal(report: Report, options: Options) -> None:
                 one(scene, name, story, report, partial(play, scene, story))
 
 
+def reclaims(report: Report, options: Options) -> None:
+    """One row for each trouble, with the kind of call at which it took longest."""
+    with reclaim_stage() as scene:
+        undisturbed = tell(scene)
+        report.add("none", "reclaim", "", f"takes {undisturbed.seconds:.1f} s in all, {BUDGET:.0f} s of it hard delete")
+        for name, troubles in itertools.groupby(TROUBLES, key=lambda each: each[0]):
+            calls, worst, where, verdict = 0, 0.0, "", "as undisturbed"
+            for _, call, trouble in troubles:
+                calls += 1
+                try:
+                    outcome = tell(scene, trouble)
+                except (AssertionError, RuntimeError) as error:
+                    report.wrong.append(f"{name}, {call}: {error}")
+                    print(report.wrong[-1], flush=True)
+                    verdict = "**otherwise**"
+                    recover(scene)
+                    continue
+                late = outcome.seconds - undisturbed.seconds
+                print(f"  {name}, {call}: {late:+.1f} s", flush=True)
+                said = report.judge(f"{name}, {call}", "reclaim", undisturbed, outcome)
+                verdict = said if said.startswith("**") else verdict
+                worst, where = max((worst, where), (late, call))
+            late_at = f"{worst:+.1f} at worst ({where})" if where else "no later"
+            report.add(f"{name}, {calls} kinds of call", "reclaim", verdict, late_at)
+
+
 PARTS: Mapping[str, Callable[[Report, Options], None]] = {
     "requests": requests,
     "kills": kills,
@@ -166,6 +199,7 @@ PARTS: Mapping[str, Callable[[Report, Options], None]] = {
     "pairs": pairs,
     "budgets": budgets,
     "temporal": temporal,
+    "reclaims": reclaims,
 }
 
 

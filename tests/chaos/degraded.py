@@ -105,7 +105,7 @@ def one_of_two(stage: Stage, story: Story, trouble: Trouble) -> Outcome:
             second.stop()
             stage.scene.sap.latency = 1.0  # long enough to be in the middle of it
 
-        def strike(environment: Environment) -> None:
+        def disturb(environment: Environment) -> None:
             stage.scene.until(lambda: story.in_the_middle(stage.scene), f"{story.name} to be in the middle")
             over.enter_context(trouble(environment, [first]))
             stage.scene.sap.latency = 0.0
@@ -115,7 +115,7 @@ def one_of_two(stage: Stage, story: Story, trouble: Trouble) -> Outcome:
             _move_on(stage, story, over.close)
             first.wait_ready()
 
-        return stage.play(story, before=alone, meanwhile=strike, afterwards=afterwards)
+        return stage.play(story, before=alone, meanwhile=disturb, afterwards=afterwards)
 
 
 def _move_on(stage: Stage, story: Story, end_trouble: Callable[[], None]) -> None:
@@ -215,12 +215,12 @@ def slow(stage: Stage, story: Story) -> Outcome:
 def silent(stage: Stage, story: Story) -> Outcome:
     """Nobody hears from Temporal for a while."""
 
-    def strike(environment: Environment) -> None:
+    def disturb(environment: Environment) -> None:
         stage.scene.until(lambda: story.in_the_middle(stage.scene), f"{story.name} to be in the middle")
         with temporal_silent(environment, environment.workers + environment.triggers):
             time.sleep(15)
 
-    return stage.play(story, meanwhile=strike)
+    return stage.play(story, meanwhile=disturb)
 
 
 def throttled(stage: Stage, story: Story) -> Outcome:
@@ -253,7 +253,7 @@ def emptied(stage: Stage, story: Story) -> Outcome:
     scene = stage.scene
     ends = ""
 
-    def strike(environment: Environment) -> None:
+    def disturb(environment: Environment) -> None:
         nonlocal ends
         scene.until(lambda: story.in_the_middle(scene), f"{story.name} to be in the middle")
         scene.sap.latency = 0.0
@@ -270,7 +270,7 @@ def emptied(stage: Stage, story: Story) -> Outcome:
     def before(_: Environment) -> None:
         scene.sap.latency = 1.0
 
-    outcome = stage.play(story, before=before, meanwhile=strike)
+    outcome = stage.play(story, before=before, meanwhile=disturb)
     # Nobody knows any more what the runs of before had removed.
     outcome.state["results"] = stage.undisturbed(story).state["results"]
     return outcome

@@ -1,13 +1,15 @@
 """What is renewed while the manager runs: tokens, certificates and their authorities, and the values of Secrets."""
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import yaml
 
 from kube.resources import SECRETS
-from localcluster.environment import RELEASE, Environment
+from localcluster.environment import Environment
+from localcluster.shipped import RELEASE
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE, OPERAND_CREDENTIALS_SECRET, WEBHOOK_CERT_SECRET
 from tests.e2e.deletion import Scene
 from tests.runtime.authority import Authority, server_context
@@ -96,6 +98,17 @@ class Rotations:
         host = next(host for host in ("localhost", "127.0.0.1") if host not in self._secret["sm_url"])
         self._secret["sm_url"] = f"http://{host}:{self._scene.sap.port}"
         self.put_secret()
+
+    @contextlib.contextmanager
+    def with_value(self, key: str, value: str) -> Iterator[None]:
+        """Another value in Secret sap-btp-manager for a while."""
+        before, self._secret[key] = self._secret[key], value
+        self.put_secret()
+        try:
+            yield
+        finally:
+            self._secret[key] = before
+            self.put_secret()
 
     def put_secret(self) -> None:
         """Have Secret sap-btp-manager as it is to be now."""

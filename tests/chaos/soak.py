@@ -1,8 +1,11 @@
 """`make soak`: an hour in which one CR is created, used, changed and deleted in a loop while small things go wrong.
 
-Each step meets one trouble, chosen at random: a fault in requests, a process or a server in trouble for some seconds,
-or a rotation. Each step has to reach its end all the same, and nothing may be abandoned. Ends with status 1 otherwise.
-Arguments: `minutes=60`, `seed=N` for the same choices again. Writes its table into docs/reliability.md.
+Each step meets one trouble, chosen at random, of its kind one that was not met yet: a fault in requests, a process or a
+server in trouble for some seconds, a rotation, or what other people and controllers do. Each step has to reach its end
+all the same, and nothing may be abandoned. Ends with status 1 otherwise.
+
+Arguments: `minutes=60`, `seed=N` for the same choices again, `kinds=others,server` for some troubles only. Writes its
+table into docs/reliability.md, that of some troubles to stdout.
 """
 
 import contextlib
@@ -11,7 +14,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -27,6 +30,7 @@ from localcluster.servicemanager import ServiceManager
 from models.names import WEBHOOK_CERT_SECRET
 from tests.chaos import degraded
 from tests.chaos.faults import FAULTS
+from tests.chaos.others import Others
 from tests.chaos.rotations import Rotations
 from tests.chaos.stage import FAILURES, Stage
 
@@ -62,6 +66,8 @@ PROCESSES: Final = {
     "cut off from the API server": degraded.api_server_cut,
 }
 
+KINDS: Final = ("requests", "broker", "process", "all", "killed", "server", "rotation", "others")
+
 
 @dataclass
 class Figures:
@@ -83,6 +89,7 @@ class Soak:
     troubles: dict[str, list[float]] = field(default_factory=dict)
     """How long the steps took that met each."""
     wrong: list[str] = field(default_factory=list)
+    kinds: tuple[str, ...] = KINDS
     _missing: str = "/api"
     """The object of the operand that was deleted last."""
 
@@ -90,6 +97,7 @@ class Soak:
         """Cycle until the time is over, or until something is wrong."""
         environment, began = self.stage.environment, time.monotonic()
         self._renewals = self.rotations.begin(self.stage.scene)
+        self._others = Others(self.stage.scene, self.rotations, self.chance).doings()
         self._observed = {"worker": environment.workers[0], "trigger": environment.triggers[0]}
         pids = {name: _pid(manager) for name, manager in self._observed.items()}
         try:
@@ -98,6 +106,7 @@ class Soak:
                 self._measure((time.monotonic() - began) / 60)
                 assert pids == {name: _pid(manager) for name, manager in self._observed.items()}, "a process ended"
             self._judge_growth()
+            assert self.figures, "the time was over before the first cycle"
         except (AssertionError, RuntimeError, OSError) as error:
             self.wrong.append(f"in cycle {len(self.figures) + 1}: {error}")
 
@@ -118,9 +127,9 @@ class Soak:
 
     def _step(self, name: str, act: Callable[[], object], is_over: Callable[[], bool]) -> None:
         began, scene = time.monotonic(), self.stage.scene
-        trouble, strike = self._trouble()
+        trouble, disturb = self._trouble()
         seconds = self.chance.uniform(1, 6)
-        with strike(act, seconds):
+        with disturb(act, seconds):
             while not is_over():
                 assert scene.reason() not in FAILURES, f"{name}, {trouble}: {self._stands()}"
                 took = time.monotonic() - began
@@ -130,16 +139,21 @@ class Soak:
         self.troubles.setdefault(trouble, []).append(took)
         print(f"  {name}: {took:.1f} s, {trouble} ({seconds:.0f} s)", flush=True)
 
+    def _one_of(self, names: Iterable[str]) -> str:
+        """One that no step has met yet, as long as there is one."""
+        known = sorted(names)
+        return self.chance.choice([name for name in known if name not in self.troubles] or known)
+
     def _trouble(self) -> tuple[str, Callable[[Callable[[], object], float], contextlib.AbstractContextManager[None]]]:
         """One of all kinds, each as likely as the others; within a kind, one of its own."""
         environment, cluster = self.stage.environment, self.stage.environment.cluster
         managers = environment.workers + environment.triggers
-        kind = self.chance.choice(("requests", "broker", "process", "all", "killed", "server", "rotation"))
+        kind = self.chance.choice(self.kinds)
         if kind == "requests":
-            name = self.chance.choice(sorted(REQUESTS))
+            name = self._one_of(REQUESTS)
             return name, partial(self._request_fault, REQUESTS[name])
         if kind == "broker":
-            name = self.chance.choice(sorted(BROKER))
+            name = self._one_of(BROKER)
             return name, partial(self._broker_fault, BROKER[name])
         if kind in ("process", "all"):
             name = self.chance.choice(sorted(PROCESSES))
@@ -152,16 +166,18 @@ class Soak:
                 self._afterwards, lambda: degraded.dead(environment, [killed])
             )
         if kind == "server":
-            name, stop, start = self.chance.choice(
-                [
-                    ("API server stopped", cluster.stop_apiserver, cluster.start_apiserver),
-                    ("API server frozen", cluster.freeze_apiserver, cluster.thaw_apiserver),
-                    ("Temporal stopped", environment.temporal.stop, environment.temporal.start),
-                    ("operand killed", self._kill_operand, self._start_operand),
-                ]
-            )
-            return name, partial(self._afterwards, lambda: _between(stop, start))
-        name = self.chance.choice(sorted(self._renewals))
+            servers = {
+                "API server stopped": (cluster.stop_apiserver, cluster.start_apiserver),
+                "API server frozen": (cluster.freeze_apiserver, cluster.thaw_apiserver),
+                "Temporal stopped": (environment.temporal.stop, environment.temporal.start),
+                "operand killed": (self._kill_operand, self._start_operand),
+            }
+            name = self._one_of(servers)
+            return name, partial(self._afterwards, lambda: _between(*servers[name]))
+        if kind == "others":
+            name = self._one_of(self._others)
+            return name, partial(self._afterwards, self._others[name])
+        name = self._one_of(self._renewals)
         return name, partial(self._afterwards, lambda: _between(self._renewals[name], lambda: None))
 
     @contextlib.contextmanager
@@ -188,12 +204,15 @@ class Soak:
 
     @contextlib.contextmanager
     def _afterwards(
-        self, strike: Callable[[], contextlib.AbstractContextManager[None]], act: Callable[[], object], seconds: float
+        self,
+        disturb: Callable[[], contextlib.AbstractContextManager[object]],
+        act: Callable[[], object],
+        seconds: float,
     ) -> Iterator[None]:
         """Some moment after the step began, for some seconds."""
         act()
         time.sleep(self.chance.uniform(0, 1.5))
-        with strike():
+        with disturb():
             time.sleep(seconds)
         yield
 
@@ -317,20 +336,29 @@ def _sockets(pid: int) -> int:
 def soaking(seed: int) -> Iterator[Soak]:
     """Two workers and two triggers with the chart's rights; each with lines and files of its own."""
     with ServiceManager() as sap:
-        environment = Environment(workers=2, triggers=2, faults=True, lines=True, deployed=True)
+        environment = Environment(workers=2, triggers=2, faults=True, lines=True)
         rotations = Rotations(environment)
         with environment:
             yield Soak(Stage(environment, sap), rotations, random.Random(seed))
 
 
 def main() -> int:
-    given = dict(word.split("=") for word in sys.argv[1:])
+    given = dict(re.findall(r"^(minutes|seed|kinds)=([\d.,a-z]+)$", "\n".join(sys.argv[1:]), re.MULTILINE))
+    if len(given) < len(sys.argv) - 1 or not set(given.get("kinds", KINDS[0]).split(",")) <= set(KINDS):
+        print(
+            f"soak takes minutes=N, seed=N and kinds={','.join(KINDS)}, not {' '.join(sys.argv[1:])}", file=sys.stderr
+        )
+        return 2
     seed = int(given.get("seed", time.time()))
     ensure_all()
     with soaking(seed) as soak:
+        soak.kinds = tuple(given["kinds"].split(",")) if "kinds" in given else KINDS
         soak.run(float(given.get("minutes", 60)))
     section = re.compile(r"(?<=<!-- soak -->\n).*?(?=<!-- /soak -->)", re.DOTALL)
-    PAGE.write_text(section.sub(lambda _: soak.table(seed), PAGE.read_text(), count=1))
+    if "kinds" in given:
+        print(soak.table(seed), flush=True)  # the page has all kinds
+    else:
+        PAGE.write_text(section.sub(lambda _: soak.table(seed), PAGE.read_text(), count=1))
     print("\n".join(soak.wrong) or "every step ended as it has to", flush=True)
     return 1 if soak.wrong else 0
 

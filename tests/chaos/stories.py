@@ -20,7 +20,7 @@ class Story:
     begin: Callable[[Scene], None]
     is_over: Callable[[Scene], bool]
     in_the_middle: Callable[[Scene], bool]
-    """Whether its work is under way: trouble that strikes a worker waits for this."""
+    """Whether its work is under way: trouble for a worker waits for this."""
     settings: Mapping[str, str]
     """Of the processes; above all hard delete's budget."""
 

@@ -1,4 +1,4 @@
-"""A minute of `make soak`, with other choices in each run; docs/reliability.md has the table of an hour."""
+"""A minute of `make soak`, with other choices in each run; docs/reliability.md has the table of a longer one."""
 
 import time
 

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from localcluster.binaries import binary
-from localcluster.environment import MANAGER_CHART
+from localcluster.shipped import MANAGER_CHART
+
+pytestmark = pytest.mark.long
 
 ALERTS = yaml.safe_load((MANAGER_CHART / "files" / "alerts.yaml").read_text())
 RULES = ALERTS["groups"][0]["rules"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from localcluster.environment import RELEASE
+from localcluster.shipped import RELEASE
 from tests.e2e.test_manager_chart import only, template
 
 ON = ('codecServer={"enabled": true, "origins": "https://temporal.example.com"}', 'payloadKeySecret="payload"')

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.environment import RELEASE
+from localcluster.shipped import RELEASE
 from operand.operand_values import read_operand_values
 from tests.chart.test_operand_values import EVERYTHING
 from tests.e2e.test_manager_chart import only, template

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from btpctl.rights import Right, needed, needed_by_trigger, needed_for_credentials, needed_for_installation
-from localcluster.environment import MANAGER_CHART, RELEASE
+from localcluster.shipped import MANAGER_CHART, RELEASE
 from models.names import KYMA_NAMESPACE
 from operand.rendering import ChartRenderer
 from tests.chart.test_operand_chart import values

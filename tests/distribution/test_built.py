@@ -12,6 +12,8 @@ import yaml
 
 from tests.distribution.conftest import VERSION, Release
 
+pytestmark = pytest.mark.long
+
 Git = Callable[..., str]
 
 

@@ -10,11 +10,13 @@ import pytest
 from localcluster.binaries import binary
 from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
-from localcluster.environment import RELEASE, helm
 from localcluster.processes import wait_until
+from localcluster.shipped import RELEASE, helm
 from models.names import KYMA_NAMESPACE
 from tests.conftest import Eventually
 from tests.distribution.conftest import VERSION
+
+pytestmark = pytest.mark.long
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/btpoperators.operator.kyma-project.io"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"

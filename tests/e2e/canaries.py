@@ -46,7 +46,7 @@ def outside(environment: Environment) -> Iterator[tuple[str, bytes]]:
             yield f"metrics of {manager.name}", answer.read()
 
 
-class Lookout(threading.Thread):
+class Watcher(threading.Thread):
     """While the block runs, keeps command lines of a process's children, and whatever lies in its temporary folder."""
 
     def __init__(self, manager: Manager, temporary: Path) -> None:

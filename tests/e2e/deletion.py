@@ -71,6 +71,15 @@ class Scene:
 
         self.until(works, "the operand's webhooks to answer")
 
+    def hang(self) -> None:
+        """Delete the CR while the operand is dead, with an instance and a binding, and wait until hard delete runs."""
+        self.ready()
+        self.make({"team-a": 1})
+        assert self.operand is not None
+        self.operand.kill()
+        self.person.delete_operator("btpoperator")
+        self.says("HardDeleting", "1 ServiceBinding and 1 ServiceInstance left", "soft delete follows")
+
     def delete(self, name: str = "btpoperator", seconds: float = 90) -> None:
         """Delete the CR and wait until it is gone."""
         self.person.delete_operator(name)

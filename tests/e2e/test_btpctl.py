@@ -17,9 +17,10 @@ import structlog
 
 from btpctl.__main__ import main
 from localcluster.controlplane import CHECKOUT
-from localcluster.environment import RELEASE, Environment
+from localcluster.environment import Environment
 from localcluster.processes import free_port
 from localcluster.servicemanager import ServiceManager
+from localcluster.shipped import RELEASE
 from localcluster.terminal import at_terminal
 from models.names import KYMA_NAMESPACE, RECLAIM_SECRET
 from tests.e2e.deletion import Scene
@@ -29,7 +30,7 @@ SETTINGS = {"BTP_HARD_DELETE_TIMEOUT": "10m"}
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    with ServiceManager() as sap, Environment(SETTINGS, deployed=True) as environment:
+    with ServiceManager() as sap, Environment(SETTINGS) as environment:
         yield Scene(environment, sap)
 
 
@@ -175,6 +176,8 @@ def test_the_doctor_finds_what_is_missing_and_says_what_to_do(scene: Scene) -> N
     healthy = btpctl(scene, "doctor")
     assert healthy.status == 0, healthy.out
     assert "Temporal is reached without TLS" in healthy.out and "nobody else runs under a CR's id" in healthy.out
+    not_asked = " ".join(healthy.out.split())
+    assert "trigger not checked" in not_asked and "btpctl doctor --process trigger" in not_asked
     scene.person.put_secret({"clientid": "x"})
     ill = {check["check"]: check for check in btpctl(scene, "doctor", "-o", "json").json()}
     assert [name for name, check in ill.items() if not check["ok"]] == ["Secret"]
@@ -184,6 +187,7 @@ def test_the_doctor_finds_what_is_missing_and_says_what_to_do(scene: Scene) -> N
     assert not wrong["rights"]["ok"] and f"chart/{RELEASE}" in wrong["rights"]["detail"]
     as_trigger = btpctl(scene, "doctor", "--process", "trigger", KUBECONFIG=trigger)
     assert as_trigger.status == 0 and "that the trigger needs" in as_trigger.out, as_trigger.out
+    assert "not checked" not in as_trigger.out
     elsewhere = btpctl(scene, "doctor", TEMPORAL_ADDRESS=f"127.0.0.1:{free_port()}", BTP_CHART_PATH="/nowhere")
     assert elsewhere.status == 1
     assert "cannot be reached" in elsewhere.out and "there is no chart in /nowhere" in elsewhere.out
@@ -248,12 +252,7 @@ def test_a_watch_outlives_an_api_server_that_is_away(scene: Scene) -> None:
 @pytest.fixture(scope="module")
 def deleting(scene: Scene) -> Scene:
     """A deletion that waits, since the operand is dead."""
-    scene.ready()
-    scene.make({"team-a": 1})
-    assert scene.operand is not None
-    scene.operand.kill()
-    scene.person.delete_operator("btpoperator")
-    scene.says("HardDeleting")
+    scene.hang()
     return scene
 
 

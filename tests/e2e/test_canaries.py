@@ -15,10 +15,10 @@ from localcluster.misbehaviour import Fault
 from localcluster.servicemanager import BINDING_CREDENTIALS, ServiceManager
 from models.names import RECLAIM_SECRET
 from tests.conftest import OPERAND_CHART
-from tests.e2e.canaries import Canaries, Lookout, histories, outside
+from tests.e2e.canaries import Canaries, Watcher, histories, outside
 from tests.e2e.deletion import Scene
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 PRIVATE_KEY = "canary-Uo8-private-key"
 QUOTES_ALL_VALUES = '{{ fail (printf "%v" .Values) }}'
 IS_REFUSED = """apiVersion: v1
@@ -35,7 +35,12 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
     shutil.copytree(OPERAND_CHART, chart)
     (tmp_path / "tmp").mkdir()
     settings = {"BTP_CHART_PATH": str(chart), "TMPDIR": str(tmp_path / "tmp"), "BTP_HARD_DELETE_TIMEOUT": "2m"}
-    with ServiceManager() as sap, Environment(settings) as environment:
+    with (
+        ServiceManager() as sap,
+        Environment(
+            settings, administrator="its chart has objects of names that the shipped rights do not know"
+        ) as environment,
+    ):
         yield Scene(environment, sap)
 
 
@@ -43,12 +48,12 @@ async def test_no_value_of_a_secret_is_seen_outside_on_any_path(scene: Scene, tm
     values = {**scene.sap.credentials(), "tls.key": PRIVATE_KEY}
     admin = scene.sap.admin_credentials()
     canaries = Canaries([*values.values(), *BINDING_CREDENTIALS.values(), *admin.values()])
-    with Lookout(scene.environment.workers[0], tmp_path / "tmp") as lookout:
+    with Watcher(scene.environment.workers[0], tmp_path / "tmp") as watcher:
         provide(scene, values, tmp_path / "chart" / "templates" / "added.yaml")
         await remove(scene)
-    commands = [content for content in lookout.seen if b"template" in content]
+    commands = [content for content in watcher.seen if b"template" in content]
     assert commands, "Helm was not seen at work"
-    assert [content for content in lookout.seen if canaries.found_in(content)] == []
+    assert [content for content in watcher.seen if canaries.found_in(content)] == []
 
     client = await Client.connect(scene.environment.temporal.address)
     recorded = await histories(client)

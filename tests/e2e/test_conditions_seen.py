@@ -22,27 +22,29 @@ from tests.cluster import encoded
 from tests.conftest import OPERAND_CHART, Eventually
 from worker.__main__ import build_worker
 
+pytestmark = pytest.mark.long
 
-async def look(client: Client, kube: Kube, renderer: ChartRenderer, ref: OperatorRef, limits: Limits) -> str:
+
+async def look(client: Client, worker: Kube, renderer: ChartRenderer, ref: OperatorRef, limits: Limits) -> str:
     """One look at a CR by a worker in this process. Returns the CR's message and checks state against reason."""
-    mandate, task_queue = await mandate_for(kube, ref), f"test-{ref.uid}"
-    async with build_worker(client, kube, renderer, task_queue):
+    mandate, task_queue = await mandate_for(worker, ref), f"test-{ref.uid}"
+    async with build_worker(client, worker, renderer, task_queue):
         await Nudger(client, task_queue, mandate.cluster, limits, OperandTeardown.AUTO).nudge(ref, deleting=False)
         await client.get_workflow_handle(workflow_id(mandate, task_queue)).result()
-    status = (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["status"]
+    status = (await worker.get(BTP_OPERATORS, ref.name, ref.namespace))["status"]
     condition = ready_condition(status)
     assert status["state"] == MEANING[Reason(condition["reason"])].state
     return f"{condition['reason']}: {condition['message']}"
 
 
 async def test_a_chart_that_does_not_render(
-    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+    temporal: Client, worker: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
     shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     (tmp_path / "chart" / "templates" / "broken.yaml").write_text("{{ .Values.manager.secret.data | fail }}")
-    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
+    said = await look(temporal, worker, ChartRenderer(tmp_path / "chart", rbac=False), ref, Limits())
     assert said.startswith("PreparingInstallInfoFailed: chart chart does not render: ")
-    identity = workflow_id(await mandate_for(kube, ref), f"test-{ref.uid}")
+    identity = workflow_id(await mandate_for(worker, ref), f"test-{ref.uid}")
     history = await temporal.get_workflow_handle(identity).fetch_history()
     raw = b"".join(event.SerializeToString() for event in history.events)
     assert b"does not render" in raw
@@ -51,12 +53,12 @@ async def test_a_chart_that_does_not_render(
 
 
 async def test_an_object_that_the_api_refuses(
-    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+    temporal: Client, worker: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
     shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     services = tmp_path / "chart" / "templates" / "services.yaml"
     services.write_text(services.read_text().replace("port: 8080", "port: 99999"))
-    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, Limits())
+    said = await look(temporal, worker, ChartRenderer(tmp_path / "chart", rbac=False), ref, Limits())
     assert said.startswith(
         "ChartInstallFailed: Service kyma-system/sap-btp-operator-controller-manager-metrics-service"
     )
@@ -64,13 +66,13 @@ async def test_an_object_that_the_api_refuses(
 
 
 async def test_something_that_does_not_become_ready(
-    temporal: Client, kube: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
+    temporal: Client, worker: Kube, ref: OperatorRef, credentials: dict[str, str], tmp_path: Path
 ) -> None:
     shutil.copytree(OPERAND_CHART, tmp_path / "chart")
     values = tmp_path / "chart" / "values.yaml"
     values.write_text(values.read_text().replace("nodeSelector: {}", "nodeSelector: {no: such-node}"))
     limits = Limits.model_validate({"ready_timeout": 4})
-    said = await look(temporal, kube, ChartRenderer(tmp_path / "chart"), ref, limits)
+    said = await look(temporal, worker, ChartRenderer(tmp_path / "chart", rbac=False), ref, limits)
     assert said.startswith(
         "ProvisioningFailed: not ready within 4s: Deployment kyma-system/sap-btp-operator-controller"
     )
@@ -88,6 +90,7 @@ async def test_no_namespace_kyma_system(
             return await kube.find(NAMESPACES, KYMA_NAMESPACE) is None
 
         await eventually(gone)
+        # An administrator: a worker that is installed there is gone with its namespace.
         said = await look(temporal, kube, renderer, ref, Limits())
         assert said == (
             "MissingNamespace: Namespace kyma-system does not exist; create it, then Secret sap-btp-manager in it"
@@ -99,7 +102,7 @@ async def test_no_namespace_kyma_system(
 
 @pytest.mark.parametrize("spec", [None, {}, {"unknown": 1}])
 async def test_a_spec_of_any_shape_is_accepted_and_says_what_is_missing(
-    temporal: Client, kube: Kube, renderer: ChartRenderer, spec: object
+    temporal: Client, kube: Kube, worker: Kube, renderer: ChartRenderer, spec: object
 ) -> None:
     body = {
         "apiVersion": BTP_OPERATORS.api_version,
@@ -108,4 +111,4 @@ async def test_a_spec_of_any_shape_is_accepted_and_says_what_is_missing(
         "spec": spec,
     }
     ref = Operator.from_object(await kube.create(BTP_OPERATORS, body)).ref
-    assert (await look(temporal, kube, renderer, ref, Limits())).startswith("MissingSecret: ")
+    assert (await look(temporal, worker, renderer, ref, Limits())).startswith("MissingSecret: ")

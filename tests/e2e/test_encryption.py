@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 from temporalio.client import Client
 
 from localcluster.client import CREDENTIALS
@@ -13,6 +14,8 @@ from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.names import KYMA_NAMESPACE
 from tests.e2e.deletion import Scene
+
+pytestmark = pytest.mark.long
 
 
 async def test_what_temporal_stores_cannot_be_read_without_the_key() -> None:

@@ -1,7 +1,6 @@
 """Two clusters on one Temporal server, with CRs of the same name: docs/scale.md."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,6 @@ from temporalio.exceptions import ApplicationError
 
 from activities.teardown import TeardownActivities
 from dispatch.names import default_task_queue
-from kube.client import Kube
 from kube.resources import NAMESPACES
 from localcluster.client import CREDENTIALS, Person
 from localcluster.environment import Environment
@@ -23,6 +21,7 @@ from models.mandate import Mandate
 from models.names import OTHER_CLUSTER, RESYNC_SCHEDULE
 from models.operators import OperatorRef
 from tests.acting import deprovision
+from tests.cluster import connected
 
 pytestmark = pytest.mark.long
 
@@ -99,12 +98,7 @@ def test_a_deletion_given_to_a_worker_of_another_cluster_is_refused_there_and_no
 
 
 async def remove_resources(environment: Environment, mandate: Mandate) -> None:
-    before = os.environ.get("KUBECONFIG")
-    os.environ["KUBECONFIG"] = str(environment.cluster.kubeconfig())
-    try:
-        kube = await Kube.from_environment()
-    finally:
-        os.environ.pop("KUBECONFIG") if before is None else os.environ.update(KUBECONFIG=before)
+    kube = await connected(environment.shipped.kubeconfig("worker"))
     try:
         await deprovision(TeardownActivities(kube).remove_resources, TeardownInput(mandate=mandate))
     finally:

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from localcluster.environment import RELEASE, Environment
+from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
+from localcluster.shipped import RELEASE
 from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from operand.pki import new_serving
 from tests.e2e.deletion import Scene
@@ -42,7 +43,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     certificate = new_serving(["example.com"], datetime.now(UTC))[1].decode()
     values.write_text(yaml.safe_dump({"manager": {"customCACerts": [certificate]}}))
     settings = {"BTP_HARD_DELETE_TIMEOUT": "8s", "BTP_READY_TIMEOUT": "60s", "BTP_OPERAND_VALUES": str(values)}
-    with ServiceManager() as sap, Environment(settings, deployed=True) as environment:
+    with ServiceManager() as sap, Environment(settings, audit=True) as environment:
         scene = Scene(environment, sap)
         tell(scene)
         yield scene

@@ -20,14 +20,17 @@ from kube.resources import BTP_OPERATORS
 from localcluster.binaries import binary
 from localcluster.client import Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
-from localcluster.environment import MANAGER_CHART, RELEASE, helm
 from localcluster.processes import free_port
+from localcluster.shipped import MANAGER_CHART, RELEASE, Shipped, helm
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
 from tests.acting import provision, removed
+from tests.cluster import connected
 from tests.conftest import OPERAND_CHART, Eventually
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("bare")]
 
 NAMESPACE = f"/api/v1/namespaces/{KYMA_NAMESPACE}"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments"
@@ -97,14 +100,21 @@ async def test_it_is_installed_upgraded_and_uninstalled(
 
 
 async def test_a_removed_operand_leaves_the_manager_where_it_is(
-    control_plane: ControlPlane, kube: Kube, person: Person, mandate: Mandate, credentials: dict[str, str]
+    control_plane: ControlPlane,
+    release: Shipped,
+    kube: Kube,
+    person: Person,
+    mandate: Mandate,
+    credentials: dict[str, str],
 ) -> None:
     helm(control_plane, "install", RELEASE, MANAGER_CHART, "--set", "worker.replicas=1,trigger.replicas=1")
     try:
+        worker = await connected(release.kubeconfig("worker"))
         renderer = ChartRenderer(OPERAND_CHART, rbac=False)
-        await provision(ChartActivities(kube, renderer).apply_chart, ChartInput(mandate=mandate))
+        await provision(ChartActivities(worker, renderer).apply_chart, ChartInput(mandate=mandate))
         await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
-        await removed(TeardownActivities(kube), mandate)
+        await removed(TeardownActivities(worker), mandate)
+        await worker.close()
         assert person.managed_objects() == []
         left = json.loads(helm(control_plane, "status", RELEASE, "-o", "json"))
         assert left["info"]["status"] == "deployed"

@@ -17,18 +17,19 @@ from tests.e2e.deletion import Scene
 pytestmark = pytest.mark.long
 
 BUDGET = 15.0
+SETTINGS = {
+    "BTP_HARD_DELETE_TIMEOUT": f"{BUDGET:.0f}s",
+    "BTP_LAST_ATTEMPT": "20s",
+    "BTP_DELETE_REQUEST_TIMEOUT": "20s",
+}
 OPERATOR = "/apis/operator.kyma-project.io/v1alpha1/namespaces/kyma-system/btpoperators/btpoperator"
+ROLE = "/apis/rbac.authorization.k8s.io/v1/clusterroles/btp-manager-worker"
 MERGE = "application/merge-patch+json"
 
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    settings = {
-        "BTP_HARD_DELETE_TIMEOUT": f"{BUDGET:.0f}s",
-        "BTP_LAST_ATTEMPT": "20s",
-        "BTP_DELETE_REQUEST_TIMEOUT": "20s",
-    }
-    with ServiceManager() as sap, Environment(settings, workers=2, faults=True) as environment:
+    with ServiceManager() as sap, Environment(SETTINGS, workers=2, faults=True) as environment:
         yield Scene(environment, sap)
 
 
@@ -86,6 +87,37 @@ async def test_a_quarter_of_a_minute_of_401_and_a_single_403_abandon_nothing(sce
     await asyncio.sleep(8)
     scene.environment.proxy.clear()
     scene.operand = scene.environment.start_operand()
+    scene.gone()
+    scene.nothing_left()
+    result = await scene.result()
+    assert (scene.sap.instances, scene.reported(), result.mode) == ({}, {}, DeletionMode.HARD)
+
+
+async def test_a_right_that_is_missing_for_a_while_is_named_and_hard_delete_goes_on_when_it_is_there(
+    scene: Scene,
+) -> None:
+    scene.ready()
+    scene.make({"team-a": 2})
+    role = scene.person.get(ROLE)
+    assert role is not None
+    without = {
+        "rules": [
+            rule
+            for rule in role["rules"]
+            if rule["apiGroups"] != ["services.cloud.sap.com"] or "delete" not in rule["verbs"]
+        ]
+    }
+    assert len(without["rules"]) == len(role["rules"]) - 1
+    look = {"apiGroups": ["services.cloud.sap.com"], "resources": ["servicebindings", "serviceinstances"]}
+    without["rules"].append({**look, "verbs": ["list", "watch", "patch"]})
+    scene.environment.cluster.request("PATCH", ROLE, without, MERGE)
+    try:
+        scene.person.delete_operator("btpoperator")
+        scene.says("HardDeleting", "not accepted", "forbidden", "soft delete follows")
+        await asyncio.sleep(5)
+        assert scene.reason() == "HardDeleting" and len(scene.sap.instances) == 2
+    finally:
+        scene.environment.cluster.request("PATCH", ROLE, {"rules": role["rules"]}, MERGE)
     scene.gone()
     scene.nothing_left()
     result = await scene.result()
@@ -235,8 +267,16 @@ async def test_an_object_that_admission_guards_keeps_no_other_and_is_never_calle
     assert list(scene.reported()) == ["team-a/instance-0"]
 
 
-async def test_a_cr_deleted_with_its_namespace_goes_and_names_elsewhere_what_it_abandons(scene: Scene) -> None:
-    """The last story here: it takes the namespace away."""
+@pytest.fixture
+def omnipotent() -> Iterator[Scene]:
+    """A worker that keeps its rights: the shipped ones in kyma-system are Roles, and go with the namespace."""
+    reason = "the namespace takes the worker's Roles with it"
+    with ServiceManager() as sap, Environment(SETTINGS, administrator=reason) as environment:
+        yield Scene(environment, sap)
+
+
+async def test_a_cr_deleted_with_its_namespace_goes_and_names_elsewhere_what_it_abandons(omnipotent: Scene) -> None:
+    scene = omnipotent
     scene.ready()
     scene.make({"team-a": 2})
     assert scene.operand is not None

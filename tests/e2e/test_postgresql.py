@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
 from localcluster.environment import Environment
 from localcluster.postgresql import PostgreSQL, programs
@@ -86,7 +87,7 @@ def test_a_deletion_loses_nothing_when_temporal_and_its_database_are_killed(
     def answers() -> bool:
         try:
             return asyncio.run(budget_ends(temporal)) == ends  # the same budget, not a fresh one
-        except (OSError, RuntimeError):
+        except (OSError, RuntimeError, RPCError):  # its database is not back yet
             return False
 
     scene.until(answers, "the deletion to go on in its budget", 60)

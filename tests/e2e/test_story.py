@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -121,6 +123,16 @@ def test_a_process_with_a_bad_setting_ends_with_status_2_and_one_sentence(enviro
         assert process.wait() == 2
         assert "BTP_READY_TIMEOUT: 'soon' is not a duration such as 90s" in process.tail()
         assert "Traceback" not in process.tail(100)
+
+
+def test_neither_process_is_an_administrator(environment: Environment) -> None:
+    for manager in (environment.workers[0], environment.triggers[0]):
+        config = yaml.safe_load(Path(manager.environment["KUBECONFIG"]).read_text())
+        review = {"spec": {"token": config["users"][0]["user"]["token"]}}
+        found = environment.cluster.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", review)
+        user = found["status"]["user"]
+        assert user["username"] == f"system:serviceaccount:kyma-system:btp-manager-{manager.module}"
+        assert "system:masters" not in user["groups"]
 
 
 def test_both_processes_stop_cleanly_and_quickly_when_told_to(environment: Environment) -> None:

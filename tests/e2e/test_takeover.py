@@ -33,7 +33,7 @@ from kube.resources import (
 )
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import CHECKOUT, ControlPlane
-from localcluster.environment import MANAGER_CHART, RELEASE, helm
+from localcluster.shipped import MANAGER_CHART, RELEASE, helm
 from models.conditions import Reason
 from models.mandate import Mandate
 from models.names import (
@@ -51,10 +51,13 @@ from operand.rendering import ChartRenderer
 from runtime.identity import identity_of
 from runtime.settings import WorkerSettings
 from tests.acting import mandate_for, provision, removed
+from tests.cluster import connected
 from tests.conftest import OPERAND_CHART, Eventually
 from tests.gomanager import Family, GoManager, deploy, remove_traces
 from tests.shell import Shell, commands
 from worker.schedule import ensure_resync
+
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("bare")]
 
 WORKER: Final = f"{RELEASE}-worker"
 TOLD: Final = {"ReadyTimeout": "7m", "EnableLimitedCache": "false"}
@@ -101,9 +104,7 @@ async def worker(control_plane: ControlPlane, mandate: Mandate, eventually: Even
             return error.code == 422
         return False
 
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("KUBECONFIG", str(control_plane.service_account(KYMA_NAMESPACE, WORKER)))
-        kube = await Kube.from_environment()
+    kube = await connected(control_plane.service_account(KYMA_NAMESPACE, WORKER))
     try:
         await eventually(lambda: asyncio.to_thread(policy_is_in_force))
         yield Manager(kube, ChartActivities(kube, ChartRenderer(OPERAND_CHART, rbac=False)), mandate)
@@ -276,8 +277,8 @@ def operator_held_by(name: str) -> dict[str, Any]:
     "go_manager",
     [
         Family.POSTED_THEN_PUT,
-        pytest.param(Family.APPLIED_THEN_PUT, marks=pytest.mark.long),
-        pytest.param(Family.WITH_PROXY, marks=pytest.mark.long),
+        Family.APPLIED_THEN_PUT,
+        Family.WITH_PROXY,
     ],
     indirect=True,
 )

@@ -9,8 +9,9 @@ import pytest
 
 from kube.resources import BTP_OPERATORS, CONFIG_MAPS
 from localcluster.client import CREDENTIALS, Person
-from localcluster.environment import MANAGER_CHART, RELEASE, Environment, helm
+from localcluster.environment import Environment
 from localcluster.processes import probe, wait_until
+from localcluster.shipped import MANAGER_CHART, RELEASE, helm
 from models.names import KYMA_NAMESPACE, OPERAND_CONFIG
 from tests.conftest import OPERAND_CHART
 
@@ -25,7 +26,7 @@ def test_during_an_upgrade_the_newer_chart_holds_and_after_a_rollback_the_older_
     shutil.copytree(OPERAND_CHART, newer)
     template = newer / "templates" / "configmap.yaml"
     template.write_text(f"{template.read_text().rstrip()}\n  CHART: newer\n")
-    with Environment(workers=2, deployed=True) as environment:
+    with Environment(workers=2) as environment:
         person, second = Person(environment.cluster), environment.workers[1]
         person.put_secret(CREDENTIALS)
         person.create_operator("btpoperator")
@@ -34,7 +35,7 @@ def test_during_an_upgrade_the_newer_chart_holds_and_after_a_rollback_the_older_
 
         helm(environment.cluster, "upgrade", RELEASE, MANAGER_CHART, "--reuse-values", "--set", "image.tag=newer")
         second.stop()
-        second.environment |= {"BTP_CHART_PATH": str(newer), "BTP_INSTALLATION": environment.installation()}
+        second.environment |= {"BTP_CHART_PATH": str(newer), "BTP_INSTALLATION": environment.shipped.installation()}
         second.start()
         wait_until(lambda: config(person)["data"].get("CHART") == "newer", "the newer chart to be applied", seconds=120)
         stays(environment, person)

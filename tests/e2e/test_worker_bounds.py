@@ -1,6 +1,7 @@
 """What somebody tries who holds the worker's token: all ways to more rights are refused, by RBAC or by the policy.
 
-All attempts are dry runs: the API server authorizes and admits them as it would the real ones.
+Attempts are dry runs but where that makes the difference: the API server authorizes and admits them as it would the
+real ones.
 """
 
 import asyncio
@@ -16,15 +17,15 @@ from activities.teardown import TeardownActivities
 from kube.client import Kube
 from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
-from localcluster.environment import MANAGER_CHART, RELEASE, helm
+from localcluster.shipped import MANAGER_CHART, RELEASE, helm
 from models.mandate import Mandate
-from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
+from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER, WEBHOOK_CHECK
 from models.provision import ChartInput
 from operand.rendering import ChartRenderer
 from tests.acting import provision, removed
 from tests.conftest import OPERAND_CHART, Eventually
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("bare")]
 
 APPLY, MERGE = "application/apply-patch+yaml", "application/merge-patch+json"
 WORKER: Final = f"{RELEASE}-worker"
@@ -36,6 +37,9 @@ DEPLOYMENT: Final = f"/apis/apps/v1/namespaces/{KYMA_NAMESPACE}/deployments/sap-
 MUTATING: Final = f"{HOOKS}/mutatingwebhookconfigurations/sap-btp-operator-mutating-webhook-configuration"
 VALIDATING: Final = f"{HOOKS}/validatingwebhookconfigurations/sap-btp-operator-validating-webhook-configuration"
 CRD: Final = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceinstances.services.cloud.sap.com"
+INSTANCE: Final = "/apis/services.cloud.sap.com/v1/namespaces/victim/serviceinstances/theirs"
+CHECK: Final = f"/apis/services.cloud.sap.com/v1/namespaces/{KYMA_NAMESPACE}/serviceinstances/{WEBHOOK_CHECK}"
+OPERATOR: Final = f"/apis/operator.kyma-project.io/v1alpha1/namespaces/{KYMA_NAMESPACE}/btpoperators/btpoperator"
 ME: Final = {"kind": "ServiceAccount", "name": WORKER, "namespace": KYMA_NAMESPACE}
 IMAGE: Final = "ghcr.io/sap/sap-btp-service-operator/controller:v0.11.10"
 
@@ -49,6 +53,7 @@ class Attempt:
     path: str
     body: Any = None
     content_type: str = MERGE
+    dry: bool = True
 
 
 def pods(**spec: Any) -> dict[str, Any]:
@@ -154,6 +159,77 @@ BY_POLICY = [
         DEPLOYMENT,
         container(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "sap-btp-manager", "key": "clientid"}}}]),
     ),
+    Attempt(
+        "keys of its own Secrets as environment",
+        "PATCH",
+        DEPLOYMENT,
+        container(envFrom=[{"secretRef": {"name": "sap-btp-service-operator"}}]),
+    ),
+    Attempt(
+        "another ConfigMap as environment",
+        "PATCH",
+        DEPLOYMENT,
+        container(envFrom=[{"configMapRef": {"name": "sap-btp-abandoned"}}]),
+    ),
+    Attempt("a kubeconfig by argument", "PATCH", DEPLOYMENT, container(args=["--kubeconfig=/etc/k"])),
+    Attempt("a kubeconfig by an argument in pieces", "PATCH", DEPLOYMENT, container(args=["--kube$(E)config=/etc/k"])),
+    Attempt(
+        "a kubeconfig by variable", "PATCH", DEPLOYMENT, container(env=[{"name": "KUBECONFIG", "value": "/etc/k"}])
+    ),
+    Attempt(
+        "another API server by variable",
+        "PATCH",
+        DEPLOYMENT,
+        container(env=[{"name": "KUBERNETES_SERVICE_HOST", "value": "evil.example"}]),
+    ),
+    Attempt("another program", "PATCH", DEPLOYMENT, container(command=["/bin/sh"])),
+    Attempt(
+        "a program before the end", "PATCH", DEPLOYMENT, container(lifecycle={"preStop": {"exec": {"command": ["x"]}}})
+    ),
+    Attempt("a program as a probe", "PATCH", DEPLOYMENT, container(startupProbe={"exec": {"command": ["/manager"]}})),
+    Attempt(
+        "its own files over the operand's program",
+        "PATCH",
+        DEPLOYMENT,
+        container(volumeMounts=[{"name": "cert", "mountPath": "/manager", "subPath": "tls.crt"}]),
+    ),
+    *(
+        Attempt(
+            f"its own files at {path}",
+            "PATCH",
+            DEPLOYMENT,
+            container(volumeMounts=[{"name": "cert", "mountPath": path}]),
+        )
+        for path in ("//manager", "/./manager", "//var/run/secrets/kubernetes.io/serviceaccount", "/etc/../manager")
+    ),
+    Attempt(
+        "its own files as the operand's token",
+        "PATCH",
+        DEPLOYMENT,
+        container(volumeMounts=[{"name": "cert", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}]),
+    ),
+    Attempt(
+        "a kubeconfig in the operand's configuration",
+        "PATCH",
+        f"{KYMA}/configmaps/sap-btp-operator-config",
+        {"data": {"KUBECONFIG": "/etc/k"}},
+    ),
+    Attempt(
+        "make an instance, not only by a dry run",
+        "PATCH",
+        f"{CHECK}?fieldManager=x&force=true",
+        {
+            "apiVersion": "services.cloud.sap.com/v1",
+            "kind": "ServiceInstance",
+            "metadata": {"name": WEBHOOK_CHECK},
+            "spec": {"serviceOfferingName": "o", "servicePlanName": "p"},
+        },
+        APPLY,
+        dry=False,
+    ),
+    Attempt("change somebody's instance", "PATCH", INSTANCE, {"spec": {"servicePlanName": "large"}}),
+    Attempt("label somebody's instance", "PATCH", INSTANCE, {"metadata": {"labels": {"a": "b"}}}),
+    Attempt("take somebody's finalizer off an instance", "PATCH", INSTANCE, {"metadata": {"finalizers": None}}),
     *(
         attempt
         for path in (MUTATING, VALIDATING)
@@ -206,6 +282,19 @@ BY_POLICY = [
 ]
 NEEDED = [
     Attempt(
+        "take the operand's finalizer off an instance",
+        "PATCH",
+        INSTANCE,
+        {"metadata": {"finalizers": ["example.com/theirs"]}},
+    ),
+    Attempt("claim a BtpOperator", "PATCH", OPERATOR, {"metadata": {"finalizers": ["example.com/x"]}}),
+    Attempt(
+        "roll the operand out anew",
+        "PATCH",
+        DEPLOYMENT,
+        {"spec": {"template": {"metadata": {"annotations": {"a": "b"}}}}},
+    ),
+    Attempt(
         "take the operand's finalizer off",
         "PATCH",
         f"{VICTIM}/crown",
@@ -240,7 +329,11 @@ async def attempts(
     kube = await Kube.from_environment()
 
     def refused_by(attempt: Attempt) -> str:
-        path = attempt.path + ("&" if "?" in attempt.path else "?") + ("" if attempt.method == "GET" else "dryRun=All")
+        path = (
+            attempt.path
+            + ("&" if "?" in attempt.path else "?")
+            + ("dryRun=All" if attempt.dry and attempt.method != "GET" else "")
+        )
         try:
             kind = attempt.content_type or "application/json"
             control_plane.request(attempt.method, path, attempt.body, kind, user=WORKER)
@@ -256,8 +349,15 @@ async def attempts(
             await eventually(lambda: asyncio.to_thread(lambda: refused_by(wanted) == "policy"))
         chart = ChartActivities(kube, ChartRenderer(OPERAND_CHART, rbac=False))
         await provision(chart.apply_chart, ChartInput(mandate=mandate))
+        await eventually(lambda: asyncio.to_thread(lambda: make_instance(control_plane)))
+        for path in (MUTATING, VALIDATING):  # nobody serves them without this Secret
+            ignored = [{**each, "failurePolicy": "Ignore"} for each in (person.get(path) or {})["webhooks"]]
+            control_plane.request("PATCH", path, {"webhooks": ignored}, MERGE)
         person.delete(f"{KYMA}/secrets/webhook-server-cert")
         yield refused_by
+        control_plane.request("PATCH", INSTANCE, {"metadata": {"finalizers": None}}, MERGE)
+        person.delete(INSTANCE)
+        person.delete(CHECK)
         person.delete_operator("btpoperator")
         await removed(TeardownActivities(kube), mandate)
     finally:
@@ -278,6 +378,21 @@ def make_victims(control_plane: ControlPlane, person: Person) -> None:
     person.put_secret({"a": "b"}, "of-a-binding", "victim")
     body = {"metadata": {"ownerReferences": [{**owner, "controller": True}], "finalizers": ["example.com/theirs"]}}
     control_plane.request("PATCH", f"{VICTIM}/of-a-binding", body, MERGE)
+
+
+def make_instance(control_plane: ControlPlane) -> bool:
+    """Somebody's ServiceInstance; False while the API server does not serve the kind yet."""
+    body = {
+        "apiVersion": "services.cloud.sap.com/v1",
+        "kind": "ServiceInstance",
+        "metadata": {"name": "theirs", "finalizers": [OPERAND_FINALIZER, "example.com/theirs"]},
+        "spec": {"serviceOfferingName": "o", "servicePlanName": "p"},
+    }
+    try:
+        control_plane.request("POST", INSTANCE.rpartition("/")[0], body)
+    except urllib.error.HTTPError:
+        return False
+    return True
 
 
 async def test_every_way_to_more_rights_is_refused(

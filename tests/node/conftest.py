@@ -8,7 +8,7 @@ import pytest
 from localcluster.apart import APART
 from localcluster.controlplane import STATE
 from localcluster.realnode import RealNode
-from localcluster.testnode import ARCHIVES
+from localcluster.testsapart import ARCHIVES
 from tests.node.scene import FIGURES, Scene
 
 
@@ -16,15 +16,13 @@ from tests.node.scene import FIGURES, Scene
 def node() -> Iterator[RealNode]:
     if APART not in os.environ:
         pytest.skip("a real node needs namespaces of its own: make test-node")
-    with RealNode() as node:
-        for archive in sorted((STATE / ARCHIVES).glob("*.tar")):
-            node.load(archive)
+    with RealNode(sorted((STATE / ARCHIVES).rglob("*.tar"))) as node:
         yield node
 
 
 @pytest.fixture(scope="session")
 def scene(node: RealNode) -> Iterator[Scene]:
-    """Temporal behind its Service, a Service Manager, and the chart installed with its defaults."""
+    """Temporal behind its Service, a Service Manager, and the release installed with its defaults."""
     with Scene(node) as scene:
         yield scene
 

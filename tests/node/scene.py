@@ -1,5 +1,6 @@
 """What the stories on a real node share."""
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,12 +9,15 @@ from typing import Any
 
 from localcluster.apart import HOST
 from localcluster.client import Person
-from localcluster.environment import MANAGER_CHART, RELEASE, helm
+from localcluster.controlplane import CHECKOUT, STATE
 from localcluster.processes import wait_until
 from localcluster.realnode import TEMPORAL, TEMPORAL_PORT, RealNode
 from localcluster.servicemanager import ServiceManager
+from localcluster.shipped import RELEASE, helm
 from localcluster.started import Started
 from localcluster.temporal import TemporalServer
+from localcluster.testnode import DIST
+from localcluster.testsapart import ARCHIVES
 from models.names import KYMA_NAMESPACE, OPERAND_POD_SELECTOR
 
 FIGURES: dict[str, float] = {}
@@ -25,6 +29,14 @@ POSSIBLE = 120.0
 """Seconds that a step may take on a busy machine."""
 DEPLOYMENTS = (f"{RELEASE}-worker", f"{RELEASE}-trigger", "sap-btp-operator-controller-manager")
 PODS = f"/api/v1/namespaces/{KYMA_NAMESPACE}/pods"
+NOTHING = {"metadata": {"name": "default-deny"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}}
+
+
+def documented(beginning: str) -> list[str]:
+    """The one command in docs/install.md that begins so, with the release of this run in place of dist/."""
+    lines = (CHECKOUT / "docs" / "install.md").read_text().splitlines()
+    (command,) = [line for line in lines if line.startswith(beginning)]
+    return [word.replace(f"{DIST}/", f"{STATE / ARCHIVES / DIST}/") for word in shlex.split(command, comments=True)]
 
 
 class Scene(Started):
@@ -43,13 +55,20 @@ class Scene(Started):
         self.temporal.start()
         self._stack.enter_context(self.sap)
         self.node.publish("temporal", "temporal-frontend", TEMPORAL, {"grpc": ("TCP", TEMPORAL_PORT)})
+        self.node.request("POST", f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies", NOTHING)
         began = time.monotonic()
-        helm(self.node, "install", RELEASE, MANAGER_CHART, "--set", PLAIN)
+        helm(self.node, *documented("helm install btp-manager dist/")[1:], "--set", PLAIN)
         self.until(self.installed, "two workers and two triggers to be ready")
         FIGURES["helm install until two workers and two triggers are ready"] = time.monotonic() - began
 
     def close(self) -> None:
         self._stack.close()
+
+    def upgrade(self, *settings: str) -> None:
+        """Another revision of the same chart, with these settings beside the usual one."""
+        values = ",".join([PLAIN, *(f"settings.{setting}" for setting in settings)])
+        (chart,) = (STATE / ARCHIVES / DIST).glob(f"{RELEASE}-*.tgz")
+        helm(self.node, "upgrade", RELEASE, chart, "--set", values)
 
     def installed(self) -> bool:
         """Whether two workers and two triggers are ready, and no other pod of them is left."""
@@ -73,9 +92,7 @@ class Scene(Started):
         Raises:
             RuntimeError: it found something; the message is what it says.
         """
-        return self.node.kubectl(
-            "-n", KYMA_NAMESPACE, "exec", f"deploy/{RELEASE}-worker", "--", "python", "-m", "btpctl", "doctor"
-        )
+        return self.node.kubectl(*documented("kubectl -n kyma-system exec")[1:])
 
     def ready(self) -> None:
         """A Ready CR, with nothing in SAP."""
@@ -109,9 +126,9 @@ class Scene(Started):
         self.person.delete_operator(CR)
         self.until(lambda: len(self.sap.bindings) < 3, "the first binding to be deleted in SAP")
 
-    def gone(self) -> None:
+    def gone(self, seconds: float = POSSIBLE) -> None:
         """The CR goes, with nothing left in SAP or in the cluster, and nothing abandoned."""
-        self.until(lambda: self.person.status(CR) is None, "the CR to be gone")
+        self.until(lambda: self.person.status(CR) is None, "the CR to be gone", seconds)
         assert not self.sap.instances and not self.sap.bindings
         assert self.person.service_objects() == [] and self.person.managed_objects() == []
         assert self.person.get(f"/api/v1/namespaces/{KYMA_NAMESPACE}/configmaps/sap-btp-abandoned") is None

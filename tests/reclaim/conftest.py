@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import yaml
-from temporalio.testing import ActivityEnvironment
 
 from activities.reclaim import ReclaimActivities
 from kube.client import Kube
@@ -29,9 +28,11 @@ from models.names import (
     KYMA_NAMESPACE,
     RECLAIM_PENDING_ANNOTATION,
     RECLAIM_SECRET,
+    RECLAIM_WORKFLOW,
 )
 from models.operators import OperatorRef
 from models.reclaim import Round, RoundInput, digest_of
+from tests.acting import in_a
 from tests.cluster import ensure_namespace
 from tests.conftest import OPERAND_CHART
 
@@ -57,11 +58,11 @@ CRDS = sorted(Path(OPERAND_CHART, "crds").iterdir())
 class Stage:
     """What a soft delete left, and one round through it."""
 
-    def __init__(self, kube: Kube, person: Person, sap: StandIn) -> None:
-        self.kube = kube
+    def __init__(self, kube: Kube, worker: Kube, person: Person, sap: StandIn) -> None:
+        self.kube, self.worker = kube, worker
         self.person = person
         self.sap = sap
-        self.environment = ActivityEnvironment()
+        self.environment = in_a(RECLAIM_WORKFLOW)
 
     def abandon(self, kind: str, name: str, sap_id: str = "?", **fields: Any) -> dict[str, Any]:
         """An object in SAP BTP and its line in the report. With `sap_id` only the line, with that id."""
@@ -96,7 +97,7 @@ class Stage:
         return {line["name"]: line.get("reclaim", "") for line in await self.lines() or []}
 
     def activities(self, any_address: bool = True) -> ReclaimActivities:
-        return ReclaimActivities(self.kube, any_address)
+        return ReclaimActivities(self.worker, any_address)
 
     async def round(self, **scope: Any) -> Round:
         input = RoundInput(**{"cluster": await self.kube.cluster_uid(), "ref": REF, "cluster_digest": DIGEST, **scope})
@@ -129,8 +130,8 @@ class Stage:
 
 
 @pytest.fixture
-async def stage(kube: Kube, person: Person, sap: StandIn) -> AsyncIterator[Stage]:
+async def stage(kube: Kube, worker: Kube, person: Person, sap: StandIn) -> AsyncIterator[Stage]:
     person.put_secret(sap.admin_credentials(), name=RECLAIM_SECRET)
     person.put_secret(sap.credentials())
-    yield Stage(kube, person, sap)
+    yield Stage(kube, worker, person, sap)
     await kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)

@@ -18,7 +18,7 @@ from localcluster.servicemanager import ServiceManager as StandIn
 from models.names import KYMA_NAMESPACE, RECLAIM_SECRET
 from operand.pki import Pair
 from operand.reclaim_credentials import Unusable, read_reclaim_credentials
-from operand.sap_answers import Away
+from operand.sap_answers import ServiceManagerAway
 from operand.service_manager import Kind, connected
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -87,11 +87,11 @@ async def secret(kube: Kube, person: Person, sap: StandIn, client_pair: Pair) ->
 
 
 async def test_a_certificate_stands_for_the_secret(
-    kube: Kube, person: Person, secret: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
+    kube: Kube, worker: Kube, person: Person, secret: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.crt"))
     person.put_secret(secret, name=RECLAIM_SECRET)
-    credentials = await read_reclaim_credentials(kube, any_address=True)
+    credentials = await read_reclaim_credentials(worker, any_address=True)
     async with connected(credentials) as manager:
         assert await manager.find(Kind.INSTANCE, NOBODY) is None
     assert secret["key"] not in repr(credentials)
@@ -99,20 +99,20 @@ async def test_a_certificate_stands_for_the_secret(
 
 
 async def test_a_server_that_cannot_be_trusted_gets_nothing(
-    kube: Kube, person: Person, sap: StandIn, secret: dict[str, str]
+    kube: Kube, worker: Kube, person: Person, sap: StandIn, secret: dict[str, str]
 ) -> None:
     sap.forget()
     person.put_secret(secret, name=RECLAIM_SECRET)
-    credentials = await read_reclaim_credentials(kube, any_address=True)
+    credentials = await read_reclaim_credentials(worker, any_address=True)
     async with connected(credentials) as manager:
-        with pytest.raises(Away, match="token: its certificate cannot be trusted"):
+        with pytest.raises(ServiceManagerAway, match="token: its certificate cannot be trusted"):
             await manager.find(Kind.INSTANCE, NOBODY)
     assert sap.calls == {}
     await kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)
 
 
 async def test_a_key_that_does_not_fit_or_is_encrypted_or_far_too_large_is_said_to_be_so(
-    kube: Kube, person: Person, secret: dict[str, str], ca: Pair
+    kube: Kube, worker: Kube, person: Person, secret: dict[str, str], ca: Pair
 ) -> None:
     encrypted = serialization.load_pem_private_key(secret["key"].encode(), None).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")
@@ -120,5 +120,5 @@ async def test_a_key_that_does_not_fit_or_is_encrypted_or_far_too_large_is_said_
     for key, says in ((ca.key, "do not fit"), (encrypted, "do not load"), (b"x" * 40_000, "larger than 32 KiB")):
         person.put_secret({**secret, "key": key.decode()}, name=RECLAIM_SECRET)
         with pytest.raises(Unusable, match=says):
-            await read_reclaim_credentials(kube, any_address=True)
+            await read_reclaim_credentials(worker, any_address=True)
     await kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)

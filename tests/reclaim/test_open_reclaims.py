@@ -31,11 +31,11 @@ async def test_reclaims_of_this_task_queue_are_named_while_they_are_open(tempora
             await asyncio.sleep(0.1)
 
 
-async def test_temporal_is_asked_for_reclaims_only_where_the_secret_for_them_exists(kube: Kube) -> None:
+async def test_temporal_is_asked_for_reclaims_only_where_the_secret_for_them_exists(kube: Kube, worker: Kube) -> None:
     await kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)
-    assert not await may_reclaim(kube)
+    assert not await may_reclaim(worker)
     await kube.create(SECRETS, {"metadata": {"name": RECLAIM_SECRET, "namespace": KYMA_NAMESPACE}})
     try:
-        assert await may_reclaim(kube)
+        assert await may_reclaim(worker)
     finally:
         await kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)

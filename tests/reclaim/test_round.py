@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from activities.reclaim import RECLAIMED
+from kube.client import Kube
 from kube.errors import KubeError
 from kube.resources import CONFIG_MAPS, SECRETS, SERVICE_INSTANCES
 from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled, unknown_route
@@ -15,6 +16,7 @@ from localcluster.servicemanager import CLUSTER_ID
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 from models.reclaim import Outcome, RoundInput, digest_of
 from operand import reclaim
+from operand.living import LivingObjects, look_at_living_objects
 from operand.reclaim_report import ReclaimReport
 from operand.service_manager import ServiceManager
 from tests.reclaim.conftest import Stage
@@ -36,6 +38,14 @@ async def test_bindings_go_then_instances_then_the_report(stage: Stage) -> None:
     assert await stage.kube.find(CONFIG_MAPS, f"{ABANDONED_CONFIGMAP}-2", KYMA_NAMESPACE) is None
     assert "deleted in SAP BTP" in (await stage.events())["ReclaimReclaimed"]
     assert set(stage.sap.callers) == {"admin"}
+
+
+async def test_a_report_that_a_dead_worker_has_emptied_is_removed(stage: Stage) -> None:
+    await stage.report()
+    emptied = {"data": {"total": "8"}}
+    await stage.kube.merge(CONFIG_MAPS, ABANDONED_CONFIGMAP, KYMA_NAMESPACE, emptied)
+    assert (await stage.round()).counts == {}
+    assert await stage.lines() is None
 
 
 async def test_deletions_that_sap_does_later_are_polled_until_they_are_done_or_have_failed(stage: Stage) -> None:
@@ -201,6 +211,17 @@ async def test_what_lives_in_the_cluster_again_is_not_touched_and_leaves_the_rep
     assert "in use again" in (await stage.events())["ReclaimInUse"]
 
 
+async def test_what_a_soft_delete_has_written_down_and_not_yet_let_go_stays_in_the_report(stage: Stage) -> None:
+    line = stage.abandon("ServiceInstance", "going")
+    await stage.live("ServiceInstance", "going", line["sap_id"])
+    there = await stage.kube.get(SERVICE_INSTANCES, "going", "team-a")
+    await stage.report({**line, "uid": there["metadata"]["uid"]})
+    done = await stage.round()
+    assert done.counts == {Outcome.WAITING: 1} and done.told[0].why == "it is still in the cluster"
+    (left,) = await stage.lines() or []
+    assert left["name"] == "going" and stage.sap.deleted() == set()
+
+
 async def test_what_may_be_taken_over_is_held_by_others_or_has_a_namesake_stays_reported(stage: Stage) -> None:
     names = ("being-created", "being-deleted", "namesake")
     await stage.report(*(stage.abandon("ServiceInstance", name) for name in names))
@@ -236,6 +257,25 @@ async def test_a_deletion_that_leaves_late_after_the_look_is_not_sent(
     assert (await stage.round()).counts == {Outcome.WAITING: 1}
     assert stage.sap.deleted() == set()
     assert await stage.why() == {"kept": "waiting: the look at the cluster was too old"}
+
+
+async def test_a_look_counts_from_its_beginning_for_its_answer_may_be_old_when_it_is_read(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the process is frozen after the API server has answered, and a user makes the object again meanwhile."""
+    late, now = 0.0, reclaim._now
+
+    async def slow_look(kube: Kube) -> LivingObjects:
+        nonlocal late
+        seen = await look_at_living_objects(kube)
+        late = 60.0
+        return seen
+
+    monkeypatch.setattr(reclaim, "look_at_living_objects", slow_look)
+    monkeypatch.setattr(reclaim, "_now", lambda: (now()[0] + late, now()[1] + late))
+    await stage.report(stage.abandon("ServiceInstance", "kept"))
+    assert (await stage.round()).counts == {Outcome.WAITING: 1}
+    assert stage.sap.deleted() == set()
 
 
 async def test_a_protected_instance_is_listed_and_left_alone(stage: Stage) -> None:
@@ -383,7 +423,7 @@ async def test_without_an_answer_of_the_cluster_nothing_is_deleted(
     async def away(*_: object) -> None:
         raise KubeError("list serviceinstances: no answer")
 
-    monkeypatch.setattr("operand.reclaim.look_at_cluster", away)
+    monkeypatch.setattr("operand.reclaim.look_at_living_objects", away)
     with pytest.raises(Exception, match="no answer"):
         await stage.round()
     assert stage.sap.deleted() == set()

@@ -13,7 +13,7 @@ from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled
 from localcluster.servicemanager import ServiceManager as StandIn
 from models.reclaim import digest_of
 from operand.reclaim_credentials import ReclaimCredentials
-from operand.sap_answers import Away, Refused, retry_after
+from operand.sap_answers import ServiceManagerAway, ServiceManagerRefused, retry_after
 from operand.service_manager import Kind, connected
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -85,7 +85,7 @@ async def test_a_deletion_is_done_at_once_or_told_by_its_operation(
         assert not (await manager.operation(path)).done
         found = await manager.find(Kind.INSTANCE, later)
         assert found and found.being_deleted
-        with pytest.raises(Refused, match=r"concurrent operation in progress.*\(422\)"):
+        with pytest.raises(ServiceManagerRefused, match=r"concurrent operation in progress.*\(422\)"):
             await manager.delete(Kind.INSTANCE, later, always)
 
 
@@ -110,7 +110,7 @@ async def test_a_token_is_used_while_it_is_good_and_renewed_before_its_end(
             await manager.find(Kind.INSTANCE, NOBODY)
         assert sap.calls["POST", "token", ""] == 1
         sap.revoke_tokens()
-        with pytest.raises(Away, match=r"\(401\)"):
+        with pytest.raises(ServiceManagerAway, match=r"\(401\)"):
             await manager.find(Kind.INSTANCE, NOBODY)
         sap.token_seconds = 0.0
         await manager.ready()
@@ -140,7 +140,7 @@ async def test_an_answer_that_is_none_says_nothing_about_the_object(
     identity = sap.put("service_instances", "team-a", "a")
     async with connected(credentials) as manager:
         sap.faults = [replace(fault, path="/v1/")]
-        with pytest.raises(Away, match=says):
+        with pytest.raises(ServiceManagerAway, match=says):
             await manager.find(Kind.INSTANCE, identity)
     assert sap.calls["GET", "service_instances", identity] == 1  # no redirect was followed
 
@@ -151,7 +151,7 @@ async def test_what_does_not_answer_is_given_up(
     monkeypatch.setattr("operand.service_manager.SECONDS", 0.3)
     sap.faults = [Fault(path="/v1/", seconds=2)]
     async with connected(credentials) as manager:
-        with pytest.raises(Away, match="no answer"):
+        with pytest.raises(ServiceManagerAway, match="no answer"):
             await manager.find(Kind.INSTANCE, NOBODY)
 
 
@@ -159,7 +159,7 @@ async def test_a_deletion_whose_answer_is_lost_is_sent_once(sap: StandIn, creden
     identity = sap.put("service_instances", "team-a", "a")
     sap.faults = [lost_answer("DELETE")]
     async with connected(credentials) as manager:
-        with pytest.raises(Away, match="no answer"):
+        with pytest.raises(ServiceManagerAway, match="no answer"):
             await manager.delete(Kind.INSTANCE, identity, always)
     assert sap.calls["DELETE", "service_instances", identity] == 1
 
@@ -170,7 +170,7 @@ async def test_who_asks_to_be_left_alone_says_for_how_long(sap: StandIn, credent
     async with connected(credentials) as manager:
         asked = []
         for _ in range(2):
-            with pytest.raises(Away, match="too many requests") as caught:
+            with pytest.raises(ServiceManagerAway, match="too many requests") as caught:
                 await manager.find(Kind.INSTANCE, NOBODY)
             asked.append(caught.value.retry_after or 0)
     assert asked[0] == 7 and 280 < asked[1] <= 300
@@ -215,7 +215,7 @@ async def test_no_message_quotes_a_credential_or_more_than_a_bounded_description
     quoted: dict[str, Any] = {"description": f"{credentials.client_secret} \x1b[31m\n{'x' * 5000}", "more": "hidden"}
     sap.faults = [Fault(status=500, body=quoted, path="/v1/")]
     async with connected(credentials) as manager:
-        with pytest.raises(Away) as caught:
+        with pytest.raises(ServiceManagerAway) as caught:
             await manager.find(Kind.INSTANCE, NOBODY)
     said = str(caught.value)
     assert len(said) < 450 and said.isprintable() and "hidden" not in said
@@ -225,5 +225,5 @@ async def test_no_message_quotes_a_credential_or_more_than_a_bounded_description
 
 async def test_wrong_credentials_are_said_to_be_wrong(sap: StandIn, credentials: ReclaimCredentials) -> None:
     async with connected(replace(credentials, client_secret="not-this-one")) as manager:
-        with pytest.raises(Away, match=r"token: bad credentials \(401\)"):
+        with pytest.raises(ServiceManagerAway, match=r"token: bad credentials \(401\)"):
             await manager.find(Kind.INSTANCE, NOBODY)

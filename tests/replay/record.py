@@ -23,6 +23,7 @@ from temporalio.service import RPCError
 
 from dispatch.names import default_task_queue, workflow_id
 from localcluster.binaries import ensure_all
+from localcluster.controlplane import NODE
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from models.deletion_record import ExtendRequest, HoldRequest, ResumeRequest
@@ -96,8 +97,8 @@ async def provisioning(recorder: Recorder) -> None:
     await recorder.keep(
         "provision-ready", kind, lambda: person.put_secret(scene.sap.credentials()), "apply_chart", "ReconcileSucceeded"
     )
-    role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/sap-btp-operator-manager-role"
-    await recorder.keep("provision-drift", kind, lambda: person.delete(role), "check_drift", "Processing")
+    service = "/api/v1/namespaces/kyma-system/services/sap-btp-operator-controller-manager-metrics-service"
+    await recorder.keep("provision-drift", kind, lambda: person.delete(service), "check_drift", "Processing")
     await asyncio.sleep(1.1)
     await recorder.keep("provision-spare", kind, lambda: person.create_operator("spare"), "OlderCRExists")
     person.delete_operator("spare")
@@ -128,7 +129,7 @@ async def deletions(recorder: Recorder) -> None:
         scene.person.delete_operator("btpoperator")
         scene.until(lambda: scene.reason() == "ResourceRemovalFailed", "the failure", 60)
 
-    await recorder.keep("deprovision-failed", kind, fail, "workflowExecutionFailedEventAttributes")
+    await recorder.keep("deprovision-failed", kind, fail, "workflowExecutionFailedEventAttributes", '"News"')
     scene.environment.cluster.request("PATCH", INSTANCE, {"metadata": {"finalizers": None}}, MERGE)
     scene.gone()
 
@@ -262,8 +263,28 @@ async def interruptions(recorder: Recorder) -> None:
     await recorder.keep("provision-continues", kind, lambda: None, "workflowExecutionContinuedAsNewEventAttributes")
 
 
+async def troubles(recorder: Recorder) -> None:
+    """A pod that cannot start at first: the CR says why before it is Ready."""
+    scene = recorder.scene
+    scene.operand = scene.environment.start_operand()  # its webhooks are called
+
+    def cordon(yes: bool) -> None:
+        scene.environment.cluster.request("PATCH", f"/api/v1/nodes/{NODE}", {"spec": {"unschedulable": yes}}, MERGE)
+
+    def start_late() -> None:
+        cordon(True)
+        scene.person.put_secret(scene.sap.credentials())
+        scene.person.create_operator("btpoperator")
+        scene.until(lambda: "not ready yet" in scene.message(), "the pod's trouble to be said", 60)
+        cordon(False)
+        scene.until(lambda: scene.state() == "Ready", "the CR to be Ready", 60)
+
+    await recorder.keep("provision-troubled", "ProvisionWorkflow", start_late, '"News"', "ReconcileSucceeded")
+    scene.delete()
+
+
 Part = Callable[[Recorder], Awaitable[None]]
-PARTS: tuple[Part, ...] = (provisioning, deletions, interventions, continuations, reclaims)
+PARTS: tuple[Part, ...] = (provisioning, deletions, interventions, continuations, reclaims, troubles)
 PARTS_WITHOUT_PODS: tuple[Part, ...] = (interruptions,)
 
 

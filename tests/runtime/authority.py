@@ -22,7 +22,7 @@ class Authority:
         certificate = self._builder(self._name, self._key).add_extension(basic, critical=True)
         self.file.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
-    def issue(self, name: str, address: str = "127.0.0.1", days: int = 1) -> Path:
+    def issue(self, name: str, address: str = "127.0.0.1", days: float = 1) -> Path:
         """A certificate with its key in one file."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -36,7 +36,7 @@ class Authority:
         )
         return file
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, days: float = 1) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         return (
             x509.CertificateBuilder(subject_name=subject, issuer_name=self._name, public_key=key.public_key())

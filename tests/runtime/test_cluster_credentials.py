@@ -8,7 +8,7 @@ import json
 import ssl
 import stat
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from kube.errors import KubeError, Unavailable
 from kube.resources import NAMESPACES, Resource
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
+from runtime.contacts import api_server
 from tests.runtime.authority import Authority, server_context
 
 ACCOUNT = "refreshed"
@@ -233,14 +234,21 @@ async def test_networks_in_no_proxy_are_honoured_for_the_api_servers_address(
 
 @contextlib.asynccontextmanager
 async def a_server(
-    certificate: Path, port: int, clients: Path | None = None, tokens: list[str] | None = None
+    certificate: Path,
+    port: int,
+    clients: Path | None = None,
+    tokens: list[str] | None = None,
+    uid: str = "1",
+    refused: Collection[str] = (),
 ) -> AsyncIterator[None]:
     """Answers everything with one Namespace; with `clients`, only to holders of a certificate of that CA."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         if tokens is not None:
             tokens.append(request.headers["Authorization"])
-        meta = {"name": "default", "uid": "1", "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z"}
+        if request.headers.get("Authorization") in refused:
+            return web.json_response({"kind": "Status", "message": "Unauthorized"}, status=401)
+        meta = {"name": "default", "uid": uid, "resourceVersion": "1", "creationTimestamp": "2020-01-01T00:00:00Z"}
         return web.json_response({"metadata": meta})
 
     runner = web.ServerRunner(web.Server(answer), shutdown_timeout=0.1)
@@ -318,6 +326,83 @@ async def test_no_private_key_stays_in_a_temporary_file(login: Login, monkeypatc
         assert list(temporary.iterdir()) == []
 
 
+def leads(login: Login, authority: Authority, *ports: int, current: int = 0) -> str:
+    """A kubeconfig with one cluster and one context for each of the ports, named by their order."""
+    path = Path(login.kubeconfig({"token": f"token-{current}"}))
+    config = yaml.safe_load(path.read_text())
+    trust = {"certificate-authority": str(authority.file)}
+    config["clusters"] = [
+        {"name": f"{i}", "cluster": {"server": f"https://127.0.0.1:{port}", **trust}} for i, port in enumerate(ports)
+    ]
+    config["contexts"] = [{"name": f"{i}", "context": {"cluster": f"{i}", "user": "me"}} for i, _ in enumerate(ports)]
+    path.write_text(yaml.safe_dump(config | {"current-context": str(current)}))
+    return str(path)
+
+
+async def answered_by(kube: Kube) -> str:
+    """The uid of the cluster that really answers, after whatever has changed was looked at."""
+    await asyncio.sleep(transport.LOOKED_AT_EVERY)
+    return str((await kube.get(NAMESPACES, "kube-system"))["metadata"]["uid"])
+
+
+async def test_another_current_context_does_not_move_a_running_process_to_another_cluster(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, one, other, tokens = Authority(login.folder, "ours"), free_port(), free_port(), list[str]()
+    certificate = authority.issue("server")
+    async with (
+        a_server(certificate, one, uid="one", tokens=tokens),
+        a_server(certificate, other, uid="other"),
+        connected(leads(login, authority, one, other), monkeypatch) as kube,
+    ):
+        # Nobody has asked yet which cluster it is: the context alone has to hold.
+        leads(login, authority, one, other, current=1)
+        assert await answered_by(kube) == "one"
+        assert tokens[-1] == "Bearer token-1"  # what else the file says counts
+        assert await kube.cluster_uid() == "one" and not kube.astray
+
+
+async def test_a_context_that_leads_to_another_cluster_is_not_followed_and_said_until_it_leads_back(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, one, other = Authority(login.folder, "ours"), free_port(), free_port()
+    certificate = authority.issue("server")
+    async with (
+        a_server(certificate, one, uid="one"),
+        a_server(certificate, other, uid="other"),
+        connected(leads(login, authority, one), monkeypatch) as kube,
+    ):
+        contact = api_server(kube)
+        await kube.cluster_uid()
+        leads(login, authority, other)
+        for _ in range(3):
+            assert await answered_by(kube) == "one"
+        await contact.look()
+        assert f"leads to https://127.0.0.1:{other} now, which is another cluster" in contact.trouble
+        leads(login, authority, one)
+        assert await answered_by(kube) == "one"
+        await contact.look()
+        assert not contact.trouble
+
+
+async def test_a_new_address_is_used_once_it_says_that_it_is_the_same_cluster(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, one, new = Authority(login.folder, "ours"), free_port(), free_port()
+    certificate = authority.issue("server")
+    async with (
+        a_server(certificate, one, uid="one"),
+        connected(leads(login, authority, one), monkeypatch) as kube,
+    ):
+        await kube.cluster_uid()
+        leads(login, authority, new)
+        assert await answered_by(kube) == "one"
+        assert "not to be found out" in kube.astray and kube.host.endswith(f":{one}")
+        async with a_server(certificate, new, uid="one"):
+            assert await answered_by(kube) == "one"
+            assert not kube.astray and kube.host.endswith(f":{new}")
+
+
 class Issuer:
     """An OIDC issuer whose tokens last a moment, and whose refresh tokens are good for one use each."""
 
@@ -357,13 +442,13 @@ class Issuer:
             await asyncio.sleep(0.05)  # TLS says goodbye
 
 
-def oidc(login: Login, issuer: Issuer, ca: Path | None, port: int, authority: Authority) -> str:
-    """A kubeconfig of somebody whose id token has ended."""
+def oidc(login: Login, issuer: Issuer, ca: Path | None, port: int, authority: Authority, seconds: float = -60) -> str:
+    """A kubeconfig of somebody whose id token has ended, or ends in so many seconds."""
     config = {
         "client-id": "me",
         "client-secret": "mine",
         "idp-issuer-url": issuer.url,
-        "id-token": issuer.id_token(-60),
+        "id-token": issuer.id_token(seconds),
         "refresh-token": issuer.refresh_token,
     }
     if ca:
@@ -402,3 +487,74 @@ async def test_an_issuer_whose_certificate_nobody_vouches_for_gets_no_refresh_to
             async with connected(oidc(login, issuer, None, port, authority), monkeypatch):
                 pass
     assert issuer.issued == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the package's
+async def test_an_id_token_that_is_refused_before_its_end_is_renewed(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, port, tokens, refused = Authority(login.folder, "ours"), free_port(), list[str](), set[str]()
+    issuer = Issuer(authority.issue("issuer"))
+    config = oidc(login, issuer, authority.file, port, authority, seconds=3600)
+    async with (
+        issuer.running(),
+        a_server(authority.issue("server"), port, tokens=tokens, refused=refused),
+        connected(config, monkeypatch) as kube,
+    ):
+        await kube.get(NAMESPACES, "default")
+        assert issuer.issued == 0
+        refused.add(tokens[-1])
+        await looks(kube)
+    assert issuer.issued == 1
+
+
+async def test_an_access_token_of_gcloud_that_is_refused_before_its_end_is_renewed(
+    login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, port = Authority(login.folder, "ours"), free_port()
+    later = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=1)).isoformat()
+    script = login.folder / "gcloud"
+    answer = {"credential": {"access_token": "second", "token_expiry": later}}
+    script.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    provider = {"cmd-path": str(script), "cmd-args": "config", "access-token": "first", "expiry": later}
+    there = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(authority.file)}
+    config = login.kubeconfig({"auth-provider": {"name": "gcp", "config": provider}}, there)
+    tokens = list[str]()
+    async with (
+        a_server(authority.issue("server"), port, tokens=tokens, refused={"Bearer first"}),
+        connected(config, monkeypatch) as kube,
+    ):
+        await looks(kube)
+    assert set(tokens) == {"Bearer first", "Bearer second"} and tokens[-1] == "Bearer second"
+
+
+@pytest.mark.parametrize("by", ["the plugin's word", "the certificate"])
+async def test_an_exec_plugin_runs_again_before_its_certificate_ends(
+    login: Login, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    authority, port = Authority(login.folder, "ours"), free_port()
+    moment = (credentials.RENEWED_BEFORE + 2) / 86400
+    there = {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(authority.file)}
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=moment)
+
+    def brings(name: str, days: float, **more: str) -> None:
+        pair = authority.issue(name, days=days).read_text()
+        login.says(clientCertificateData=pair, clientKeyData=pair, **more)
+
+    if by == "the certificate":
+        brings("first", moment)
+    else:
+        brings("first", 1, expirationTimestamp=soon.strftime("%Y-%m-%dT%H:%M:%SZ"))
+    async with (
+        a_server(authority.issue("server"), port, authority.file),
+        connected(login.kubeconfig(login.plugin(), there), monkeypatch) as kube,
+    ):
+        await looks(kube)
+        assert login.runs == 1
+        brings("second", 1)
+        await asyncio.sleep(2.5)
+        await looks(kube)
+        await asyncio.sleep(transport.LOOKED_AT_EVERY)
+        await looks(kube)
+    assert login.runs == 2

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -42,6 +43,7 @@ def recover(environment: Environment) -> None:
         each.wait_ready()
 
 
+@pytest.mark.long
 def test_temporal_that_says_nothing_is_named(environment: Environment) -> None:
     server = environment.temporal.process
     assert server is not None
@@ -62,6 +64,7 @@ def test_temporal_that_is_not_there_is_named(environment: Environment) -> None:
     recover(environment)
 
 
+@pytest.mark.long
 def test_an_api_server_that_says_nothing_is_named(environment: Environment) -> None:
     environment.cluster.freeze_apiserver()
     try:
@@ -101,6 +104,40 @@ def test_a_worker_whose_event_loop_hangs_does_not_answer_at_all(environment: Env
         assert probe(f"http://127.0.0.1:{worker.health}/healthz")[0] == 0
     finally:
         worker.process.thaw()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("module", ["worker", "trigger"])
+def test_a_real_process_whose_credentials_stay_refused_asks_to_be_restarted_and_one_beside_an_outage_does_not(
+    environment: Environment, module: str
+) -> None:
+    like = (environment.workers if module == "worker" else environment.triggers)[0]
+    process = environment.another(like, {"IMPATIENT": module, "IMPATIENT_AFTER": "4"})
+    process.module = "tests.runtime.impatient"
+
+    def healthz() -> tuple[int, str]:
+        return probe(f"http://127.0.0.1:{process.health}/healthz")
+
+    process.start()
+    try:
+        process.wait_ready()
+        environment.proxy.add(Fault(reset=True))
+        wait_until(lambda: says(process, "the API server at"), "the outage to be named", seconds=LIMIT)
+        time.sleep(6)
+        assert healthz() == (200, "ok\n")
+        environment.proxy.clear()
+        process.wait_ready()
+        environment.proxy.add(Fault(status=401))
+        wait_until(lambda: says(process, "(401)"), "the refusal to be named", seconds=LIMIT)
+        assert healthz() == (200, "ok\n")
+        wait_until(lambda: healthz()[0] == 503, "/healthz to fail", seconds=LIMIT)
+        assert "the API server at https://127.0.0.1" in healthz()[1] and "(401)" in healthz()[1]
+        environment.proxy.clear()
+        wait_until(lambda: healthz()[0] == 200, "/healthz to be well again", seconds=LIMIT)
+    finally:
+        environment.proxy.clear()
+        process.stop()
+    recover(environment)
 
 
 async def test_refused_credentials_make_liveness_fail_after_a_while_and_an_outage_never_does(

@@ -98,6 +98,7 @@ def test_both_end_within_ten_seconds_whatever_does_not_answer(
         _ended_in_time(*pair)
 
 
+@pytest.mark.long
 def test_a_worker_ends_while_a_small_look_is_being_retried_and_another_worker_takes_it_over(
     environment: Environment, pair: tuple[Process, Process]
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_worker_ends_while_a_small_look_is_being_retried_and_another_worker_ta
     wait_until(lambda: person.status("btpoperator") is None, "the CR to be gone")
 
 
+@pytest.mark.long
 def test_a_long_activity_of_a_worker_that_ended_beside_a_frozen_temporal_is_done_by_another_worker(
     environment: Environment, pair: tuple[Process, Process]
 ) -> None:

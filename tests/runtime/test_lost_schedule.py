@@ -4,17 +4,24 @@ A Temporal that comes back without its data gets its Schedule again, and has eve
 """
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from prometheus_client import REGISTRY
-from temporalio.client import Client, ScheduleActionExecutionStartWorkflow
+from temporalio import activity
+from temporalio.client import (
+    Client,
+    ScheduleActionExecutionStartWorkflow,
+    ScheduleActionStartWorkflow,
+    ScheduleOverlapPolicy,
+)
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from dispatch.names import schedule_id
 from runtime.identity import Identity
 from runtime.settings import SettingsError, WorkerSettings
 from tests.conftest import Eventually
-from worker.schedule import end_resync, ensure_resync, restore_resync, resync_once_more
+from worker.schedule import end_resync, ensure_resync, offset, restore_resync, resync_once_more
 from worker.task_queue import count_pollers
 from workflows.resync import ResyncWorkflow
 
@@ -37,6 +44,23 @@ async def test_a_lost_schedule_is_made_again_with_a_resync_at_once_and_one_that_
     await asyncio.sleep(1.1)  # the id of an action's workflow is its time in whole seconds: two in one second are one
     await restore_resync(settings, here, temporal)
     await eventually(triggered_once)
+
+
+async def test_the_server_keeps_the_schedule_as_it_was_meant_spread_by_cluster_and_with_an_end_for_each_run(
+    temporal: Client, task_queue: str
+) -> None:
+    handle = temporal.get_schedule_handle(schedule_id(task_queue))
+    here = Identity("some-cluster", task_queue)
+    for minutes in (15, 20):  # made, and brought up to date
+        interval = timedelta(minutes=minutes)
+        await ensure_resync(WorkerSettings(resync_interval=interval), here, temporal)
+        found = (await handle.describe()).schedule
+        (spec,) = found.spec.intervals
+        assert (spec.every, spec.offset) == (interval, offset("some-cluster", interval)) and spec.offset
+        assert isinstance(found.action, ScheduleActionStartWorkflow)
+        assert found.action.execution_timeout == interval
+        assert found.policy.overlap is ScheduleOverlapPolicy.SKIP
+    await handle.delete()
 
 
 async def test_a_paused_schedule_stays_paused_and_is_a_metric(temporal: Client, task_queue: str) -> None:
@@ -74,15 +98,13 @@ async def test_whoever_polls_the_task_queue_is_counted(
     await count_pollers(here, temporal)
     assert REGISTRY.get_sample_value("btp_task_queue_pollers") == 0
     another = await Client.connect(temporal.service_client.config.target_host, identity="a stranger")
-    ours, stranger = (
-        Worker(
-            client,
-            task_queue=task_queue,
-            workflows=[ResyncWorkflow],
-            workflow_runner=UnsandboxedWorkflowRunner(),
-        )
-        for client in (temporal, another)
-    )
+
+    @activity.defn
+    async def whatever_comes() -> None: ...
+
+    runner = UnsandboxedWorkflowRunner()
+    ours = Worker(temporal, task_queue=task_queue, workflows=[ResyncWorkflow], workflow_runner=runner)
+    stranger = Worker(another, task_queue=task_queue, activities=[whatever_comes])  # enough to carry out deletions
     async with ours, stranger:
         await eventually(both_are_counted)
 

@@ -72,6 +72,7 @@ def test_a_setting_that_cannot_be_used_is_one_sentence_and_status_2(
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.long
 def test_a_connection_that_was_given_up_disturbs_no_end() -> None:
     """With an interpreter that is taken down, about every second one of these hangs or panics in the SDK's core."""
     for _ in range(8):

@@ -9,6 +9,8 @@ import pytest
 
 from localcluster.controlplane import CHECKOUT
 
+pytestmark = pytest.mark.long
+
 UV = os.environ.get("UV") or shutil.which("uv")
 
 

@@ -15,9 +15,12 @@ from kube.reflector import Change, Reflector, Source
 from kube.resources import CONFIG_MAPS
 from localcluster.controlplane import ControlPlane
 from localcluster.faults import Fault, FaultProxy
-from tests.cluster import ensure_namespace
+from localcluster.shipped import Shipped
+from models.names import KYMA_NAMESPACE
+from tests.cluster import connected
 
-NAMESPACE = "reflected"
+NAMESPACE = KYMA_NAMESPACE
+"""Whose ConfigMaps a trigger may follow."""
 
 
 def digest(obj: Any) -> str:
@@ -59,17 +62,13 @@ def proxy(control_plane: ControlPlane) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
-async def follow(
-    kube: Kube, proxy: FaultProxy, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Follow]:
+async def follow(kube: Kube, proxy: FaultProxy, shipped: Shipped) -> AsyncIterator[Follow]:
     """Starts a reflector behind the proxy; a ConfigMap `a` is there from the beginning."""
     proxy.clear()
     proxy.requests.clear()
-    await ensure_namespace(kube, NAMESPACE)
-    await kube.delete_collection(CONFIG_MAPS, NAMESPACE, labels="watched=yes")
+    await kube.delete_collection(CONFIG_MAPS, NAMESPACE, fields="metadata.name!=kube-root-ca.crt")
     await put(kube, "a", "1")
-    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig("btp-trigger", proxy.url)))
-    behind = await Kube.from_environment()
+    behind = await connected(shipped.kubeconfig("trigger", proxy.url))
 
     @contextlib.asynccontextmanager
     async def start(**options: Any) -> AsyncIterator[Following]:

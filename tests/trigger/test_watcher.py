@@ -15,7 +15,7 @@ from activities.responsibility import ResponsibilityActivities
 from activities.status import StatusActivities
 from kube.client import Kube
 from kube.reflector import Reflector, Source
-from kube.resources import BTP_OPERATORS, CLUSTER_ROLES, CONFIG_MAPS, DEPLOYMENTS, PRIORITY_CLASSES, SECRETS
+from kube.resources import BTP_OPERATORS, CONFIG_MAPS, DEPLOYMENTS, PRIORITY_CLASSES, SECRETS, SERVICES
 from localcluster.client import CREDENTIALS, Person
 from models.conditions import Reason
 from models.deprovision import AbandonedObject
@@ -25,9 +25,10 @@ from models.names import (
     CREDENTIALS_SECRET,
     KYMA_NAMESPACE,
     OPERAND_DEPLOYMENT,
+    OPERAND_WEBHOOK_SERVICE,
     RECLAIM_PENDING_ANNOTATION,
 )
-from models.operators import OperatorRef
+from models.operators import Operator, OperatorRef
 from models.provision import ChartInput
 from models.status import Finding, StatusInput
 from operand.abandoned_report import AbandonedReport
@@ -36,7 +37,7 @@ from operand.rendering import ChartRenderer
 from tests.acting import mandate_for, provision
 from tests.conftest import Eventually
 from trigger.nudges import Nudges
-from trigger.watcher import Watcher
+from trigger.watcher import DEAD_AFTER, Watcher
 
 
 class Observed:
@@ -46,12 +47,12 @@ class Observed:
     what happened so far has been seen when those are the versions that the API server has.
     """
 
-    def __init__(self, kube: Kube) -> None:
+    def __init__(self, kube: Kube, trigger: Kube) -> None:
         self._kube = kube
         self.refs: list[tuple[str, bool | None]] = []
         self.down = False
         self.nudges = Nudges(self._deliver)
-        self.watcher = Watcher(kube, self.nudges)
+        self.watcher = Watcher(trigger, self.nudges)
         self._versions = [self._noted(reflector) for reflector in self._reflectors()]
 
     async def _deliver(self, ref: OperatorRef) -> None:
@@ -113,9 +114,31 @@ def key_of(obj: Mapping[str, Any]) -> tuple[str, str]:
     return obj["metadata"].get("namespace", ""), obj["metadata"]["name"]
 
 
+async def test_a_watch_that_heard_nothing_for_long_asks_for_a_restart_unless_the_server_is_away_or_refuses(
+    kube: Kube, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def deliver(_: OperatorRef) -> None:
+        pass
+
+    watcher, now = Watcher(kube, Nudges(deliver)), 10_000.0
+    monkeypatch.setattr("trigger.watcher.time.monotonic", lambda: now)
+    followed = [watcher._operators, *watcher._others]
+    for reflector in followed:
+        reflector.heard, reflector.trouble = now, ""
+    now += DEAD_AFTER
+    assert not watcher.silent()
+    now += 1
+    for reflector in followed[1:]:
+        reflector.heard = now
+    assert watcher.silent() == "nothing heard of BtpOperator"
+    watcher._operators.trouble = "connection refused"
+    assert not watcher.silent()
+    monkeypatch.undo()
+
+
 @pytest.fixture
-async def observed(kube: Kube) -> AsyncIterator[Observed]:
-    watch = Observed(kube)
+async def observed(kube: Kube, trigger: Kube) -> AsyncIterator[Observed]:
+    watch = Observed(kube, trigger)
     tasks = [asyncio.create_task(watch.watcher.run()), asyncio.create_task(watch.nudges.run())]
     while watch.watcher.unsynced():
         await asyncio.sleep(0.02)
@@ -150,8 +173,28 @@ async def test_when_a_cr_is_gone_its_run_and_the_oldest_that_is_left_are_named_a
     await observed.said(("one", None), ("three", False))
 
 
+async def test_a_start_wakes_no_spare_that_says_for_whom_it_waits(kube: Kube, trigger: Kube, person: Person) -> None:
+    refs = [Operator.from_object(person.create_operator(name)).ref for name in ("a", "b", "c", "d")]
+    for ref in refs[1:3]:
+        mandate = await mandate_for(kube, ref)
+        assessment = await provision(ResponsibilityActivities(kube).assess_operator, mandate)
+        assert assessment.finding
+        said = StatusInput(mandate=mandate, finding=assessment.finding)
+        await provision(StatusActivities(kube).set_status, said)
+    watch = Observed(kube, trigger)
+    tasks = [asyncio.create_task(watch.watcher.run()), asyncio.create_task(watch.nudges.run())]
+    try:
+        while watch.watcher.unsynced():
+            await asyncio.sleep(0.02)
+        await watch.said(("a", False), ("d", False))  # nobody has looked at d yet
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_objects(
-    observed: Observed, kube: Kube, ref: OperatorRef, eventually: Eventually
+    observed: Observed, kube: Kube, worker: Kube, ref: OperatorRef, eventually: Eventually
 ) -> None:
     registry = CollectorRegistry()
     registry.register(observed.watcher.metrics())
@@ -165,10 +208,10 @@ async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_object
 
     await eventually(lambda: shows("Unknown", "Unknown"))
     mandate = await mandate_for(kube, ref)
-    await provision(ResponsibilityActivities(kube).add_finalizer, mandate)
+    await provision(ResponsibilityActivities(worker).add_finalizer, mandate)
     for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
         said = StatusInput(mandate=mandate, finding=Finding(reason=reason))
-        await provision(StatusActivities(kube).set_status, said)
+        await provision(StatusActivities(worker).set_status, said)
     await eventually(lambda: shows("Ready", "ReconcileSucceeded"))
     status = {"state": "Ready", "conditions": [{"type": "Ready", "status": "True", "reason": "Theirs", "message": "m"}]}
     status["conditions"][0]["lastTransitionTime"] = "2026-01-01T00:00:00Z"  # type: ignore[index]
@@ -179,7 +222,7 @@ async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_object
         return registry.get_sample_value("btp_abandoned_objects")
 
     assert abandoned() == 0
-    report = AbandonedReport(kube, MandatedKube(kube, mandate, Purpose.PROVISION), ref)
+    report = AbandonedReport(worker, MandatedKube(worker, mandate, Purpose.PROVISION), ref)
     objects = [AbandonedObject(kind="ServiceInstance", namespace="n", name=f"i{number}") for number in range(3)]
     await report.add([(each.name, each) for each in objects])
 
@@ -204,13 +247,13 @@ async def test_metrics_show_the_state_of_a_cr_and_the_number_of_abandoned_object
     assert set(observed.refs) <= {(ref.name, False)}
 
 
-async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, kube: Kube, ref: OperatorRef) -> None:
+async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, worker: Kube, ref: OperatorRef) -> None:
     await observed.settle()
-    mandate = await mandate_for(kube, ref)
-    await provision(ResponsibilityActivities(kube).add_finalizer, mandate)
+    mandate = await mandate_for(worker, ref)
+    await provision(ResponsibilityActivities(worker).add_finalizer, mandate)
     for reason in (Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED):
         said = StatusInput(mandate=mandate, finding=Finding(reason=reason))
-        await provision(StatusActivities(kube).set_status, said)
+        await provision(StatusActivities(worker).set_status, said)
     await observed.see_all()
     assert observed.refs == []
 
@@ -237,12 +280,13 @@ async def test_every_prerequisite_that_appears_changes_or_goes_wakes_the_respons
 async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
     observed: Observed,
     kube: Kube,
+    worker: Kube,
     renderer: ChartRenderer,
     mandate: Mandate,
     credentials: dict[str, str],
     eventually: Eventually,
 ) -> None:
-    chart = ChartActivities(kube, renderer)
+    chart = ChartActivities(worker, renderer)
     await provision(chart.apply_chart, ChartInput(mandate=mandate))
 
     async def available() -> bool:
@@ -254,11 +298,11 @@ async def test_applying_the_chart_wakes_nobody_but_drift_in_it_does(
     await provision(chart.apply_chart, ChartInput(mandate=mandate))
     await asyncio.sleep(1)  # managedFields tell seconds apart, no less
     theirs = {"metadata": {"annotations": {"example.com/theirs": "1"}}}
-    await kube.merge(CLUSTER_ROLES, "sap-btp-operator-manager-role", None, theirs)
+    await kube.merge(SERVICES, OPERAND_WEBHOOK_SERVICE, KYMA_NAMESPACE, theirs)
     await observed.see_all()
     assert observed.refs == []
 
-    await kube.delete(CLUSTER_ROLES, "sap-btp-operator-manager-role")
+    await kube.delete(SERVICES, OPERAND_WEBHOOK_SERVICE, KYMA_NAMESPACE)
     await observed.said(("btpoperator", False))
     await observed.settle()
     config = "sap-btp-operator-config"

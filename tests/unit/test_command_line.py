@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
 
 from btpctl import show
 from btpctl.__main__ import app
 from btpctl.errors import CommandError, NoAnswer, NoRight, answered, of_kubernetes, of_temporal
-from btpctl.overview import Overview
+from btpctl.overview import Overview, with_workflow
 from kube.errors import Unavailable, error_from
 from worker.task_queue import workers
 
@@ -40,6 +41,31 @@ def test_each_error_of_temporal_is_told_as_what_it_is(
     error = of_temporal(RPCError("said \x1b[31mso", status, b""), "Temporal")
     assert type(error) is kind and error.status == code
     assert "said [31mso" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (RPCStatusCode.PERMISSION_DENIED, NoRight, "does not let you do this"),
+        (RPCStatusCode.UNAVAILABLE, NoAnswer, "cannot be reached"),
+        (RPCStatusCode.FAILED_PRECONDITION, NoAnswer, "no worker answered"),
+    ],
+)
+async def test_a_query_that_is_refused_is_not_one_that_no_worker_answers(
+    status: RPCStatusCode, kind: type[CommandError], said: str
+) -> None:
+    async def describe() -> Any:
+        raw = SimpleNamespace(pending_activities=[], pending_workflow_task=SimpleNamespace(attempt=0))
+        running = WorkflowExecutionStatus.RUNNING
+        return SimpleNamespace(status=running, workflow_type="DeprovisionWorkflow", raw_description=raw)
+
+    async def query(*_: object, **__: object) -> Any:
+        raise RPCError("no", status, b"")
+
+    handle: Any = SimpleNamespace(describe=describe, query=query)
+    overview = Overview("kyma-system/btpoperator", "Deleting", "HardDeleting", "", 90, True, "id")
+    seen, trouble = await with_workflow(overview, handle, 1)
+    assert type(trouble) is kind and said in str(trouble) and seen.workflow == "DeprovisionWorkflow"
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, NoRight), (403, NoRight), (422, CommandError), (503, NoAnswer)])

@@ -1,4 +1,5 @@
 import base64
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -134,6 +135,16 @@ def test_values_are_handed_on_as_they_were_judged_and_further_ones_as_they_are()
 def test_only_white_space_is_an_empty_value() -> None:
     finding = verdict({"data": encoded(CREDENTIALS | {"clientid": " \n"})})
     assert finding is not None and "empty values: clientid" in finding[1]
+
+
+def test_a_line_of_a_key_and_a_value_in_quotes_are_scrubbed_too() -> None:
+    key = "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG9w0\nBAQEFAASCBKcwggSjAgEAAo\n-----END KEY-----\n"
+    quoted = 'with "quotes"\tand a tab'
+    data = encoded({**CREDENTIALS, "tls.key": key, "clientsecret": quoted})
+    credentials = Credentials({"data": data})
+    said = f'bad line "BAQEFAASCBKcwggSjAgEAAo"; unexpected {json.dumps(key)} and {json.dumps(quoted)}'
+    told = credentials.scrub(said)
+    assert "BAQEFAASCBKcwggSjAgEAAo" not in told and "MIIEvQIBADANBgkqhkiG9w0" not in told and "quotes" not in told
 
 
 def test_messages_of_others_are_scrubbed_of_every_value_plain_or_encoded() -> None:

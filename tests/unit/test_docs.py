@@ -71,7 +71,7 @@ def test_every_option_of_btpctl_in_a_sentence_exists(page: Path) -> None:
 def test_every_make_target_command_and_setting_exists(page: Path) -> None:
     text = page.read_text()
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets
     assert set(re.findall(r"(?<![\w-])btpctl ([a-z][a-z-]*)", text)) <= COMMANDS
     assert set(re.findall(r"\bBTP_[A-Z_]+[A-Z]\b", text)) <= SETTINGS
 
@@ -88,6 +88,34 @@ def test_every_file_in_backquotes_exists(page: Path) -> None:
 def test_every_reason_and_state_is_one_of_ours(page: Path) -> None:
     said = re.findall(r"`(?:Error|Processing|Deleting|Ready)/(\w+)`", page.read_text())
     assert set(said) <= set(Reason)
+
+
+NOT_RUN = "not run here"
+READS_PAGES = re.compile(r"\b(block|commands|documented)\(")
+"""The functions that take a command out of a page: a test that says it again in its own words proves less."""
+WITHOUT_COMMANDS = ("output of ", "a list of ", "an example", "run by hand on ")
+
+
+@pages
+def test_every_block_says_which_test_runs_it_or_that_none_does(page: Path) -> None:
+    lines = page.read_text().splitlines()
+    opened = False
+    for number, line in enumerate(lines):
+        opened = opened != line.lstrip().startswith("```")
+        if not opened or not line.lstrip().startswith("```") or line.strip() == "```mermaid":
+            continue
+        mark = re.fullmatch(r" *<!-- (.+) -->", lines[number - 1])
+        if mark is None:
+            end = next(last for last in range(number + 1, len(lines)) if lines[last].lstrip().startswith("```"))
+            said = " ".join(lines[max(number - 5, 0) : end]).lower()
+            assert NOT_RUN in said, f"{page.name}:{number + 1} says neither what runs it nor that nothing does"
+        elif files := re.findall(r"tests/[\w/]+\.py", mark[1]):
+            assert all((CHECKOUT / file).is_file() for file in files), mark[1]
+            if mark[1].startswith(("run by ", "its first line is run by ")):
+                said = (CHECKOUT / files[0]).read_text()
+                assert page.stem in said and READS_PAGES.search(said), f"{files[0]} does not read {page.name}"
+        else:
+            assert mark[1].startswith(WITHOUT_COMMANDS), mark[1]
 
 
 DECISIONS = sorted((CHECKOUT / "docs" / "decisions").glob("[0-9]*.md"))

@@ -1,4 +1,4 @@
-"""The image has what its processes import, and docker compose names what exists. tests/node runs both for real."""
+"""The image has what its processes import; docker compose names what exists. tests/node and tests/compose run them."""
 
 import re
 import subprocess

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from localcluster.controlplane import CHECKOUT
-from localcluster.environment import MANAGER_CHART
+from localcluster.shipped import MANAGER_CHART
 
 ALERTS = yaml.safe_load((MANAGER_CHART / "files" / "alerts.yaml").read_text())
 RULES = ALERTS["groups"][0]["rules"]

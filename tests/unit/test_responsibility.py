@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.names import FINALIZER
-from models.operators import Operator, OperatorRef, responsible, rivals
+from models.operators import Operator, OperatorRef, contenders, responsible
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ def test_nobody_is_older_than_the_responsible_one_of_those_that_are_marked_alike
 def test_a_claim_is_only_ever_disputed_by_unmarked_ones_of_the_same_second(found: list[Operator]) -> None:
     chosen = responsible(found)
     if chosen is not None:
-        for other in rivals(chosen, found):
+        for other in contenders(chosen, found):
             assert other.created == chosen.created and not other.holds_finalizer and other != chosen
 
 

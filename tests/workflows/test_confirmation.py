@@ -44,10 +44,10 @@ async def test_a_deletion_without_confirmation_touches_nothing_counts_and_goes_o
     world = World(instances=3, refused_before=before)
     async with deleting(temporal, world, policy) as handle:
         await says(world, "3 ServiceInstances left: ServiceInstance ns/a; nothing is deleted until")
-        assert world.reasons == [Reason.NOT_CLEANED] and world.diary == []
+        assert world.reasons == [Reason.NOT_CLEANED] and world.called == []
         world.instances = 2
         await says(world, "2 ServiceInstances left")
-        assert world.diary == []
+        assert world.called == []
         world.confirmed = True
         await handle.signal(DELETION_REQUESTED)
         result = await asyncio.wait_for(handle.result(), 20)
@@ -60,7 +60,7 @@ async def test_it_goes_on_by_itself_when_the_last_service_object_is_gone(tempora
         await says(world, "nothing is deleted until")
         world.instances = 0
         result = await asyncio.wait_for(handle.result(), 20)
-    assert result.abandoned_total == 0 and world.diary[-1] == "remove finalizer"
+    assert result.abandoned_total == 0 and world.called[-1] == "remove finalizer"
 
 
 async def test_an_operand_that_is_lost_while_it_waits_is_restored(temporal: Client) -> None:
@@ -68,7 +68,7 @@ async def test_an_operand_that_is_lost_while_it_waits_is_restored(temporal: Clie
     async with deleting(temporal, world, DeletionPolicy.CONFIRM) as handle:
         await says(world, "nothing is deleted until")
         async with asyncio.timeout(10):
-            while "restore operand" not in world.diary:
+            while "restore operand" not in world.called:
                 await asyncio.sleep(0.05)
         world.instances = 0
         await handle.result()

@@ -1,7 +1,7 @@
 """What DeprovisionWorkflow decides. The twenty minutes pass in no time on Temporal's time-skipping server."""
 
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -33,8 +33,7 @@ async def test_hard_delete_that_succeeds_abandons_nothing(skipping: WorkflowEnvi
     world = World(instances=3)
     result = await run(skipping, world)
     assert (result.mode, result.removed.instances, result.abandoned_total) == (DeletionMode.HARD, 3, 0)
-    assert world.diary == [
-        "restore operand",
+    assert world.called == [
         "hard delete",
         "remove operand",
         "soft delete",
@@ -67,7 +66,7 @@ async def test_soft_delete_starts_when_the_twenty_minutes_are_over_and_not_befor
     assert result.mode is DeletionMode.SOFT and result.abandoned_total == 3
     assert [entry.name for entry in result.abandoned] == ["a"]
     assert "not done within 20m" in result.hard_delete_ended and "ns/a" in result.hard_delete_ended
-    assert world.diary[-5:] == [
+    assert world.called[-5:] == [
         "remove operand",
         "soft delete",
         "event ServiceObjectsAbandoned",
@@ -92,17 +91,30 @@ async def test_while_it_waits_the_status_says_what_for_and_how_long_at_most(skip
     assert len(told) > 10 and len(set(told)) == len(told)
 
 
-async def test_an_error_for_good_ends_hard_delete_at_once(skipping: WorkflowEnvironment) -> None:
-    world = World(instances=2, hard_delete_fails=refused(Reason.RESOURCE_REMOVAL_FAILED, "forbidden"))
+async def test_a_failure_for_good_does_not_end_hard_delete_it_is_said_and_another_attempt_follows(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, hard_delete_fails=refused(Reason.RESOURCE_REMOVAL_FAILED, "forbidden"), fails_times=3)
     result = await run(skipping, world)
-    assert result.seconds < 60
-    assert (result.mode, result.hard_delete_ended) == (DeletionMode.SOFT, "forbidden")
+    assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
+    assert world.called.count("hard delete") == 4
+    assert any("an attempt failed, another one follows: forbidden" in message for message in world.messages)
+
+
+async def test_a_hard_delete_that_never_does_more_than_fail_lasts_its_budget_and_one_last_attempt(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, hard_delete_fails=refused(Reason.RESOURCE_REMOVAL_FAILED, "forbidden"))
+    result = await run(skipping, world, hard_delete_timeout=timedelta(minutes=3), last_attempt=timedelta(minutes=1))
+    assert 4 * 60 <= result.seconds < 5 * 60
+    assert result.mode is DeletionMode.SOFT
+    assert "a last attempt of 1m" in result.hard_delete_ended and "forbidden" in result.hard_delete_ended
 
 
 async def test_a_passing_error_is_tried_again_within_the_budget(skipping: WorkflowEnvironment) -> None:
     world = World(instances=2, hard_delete_fails=ApplicationError("the API server is away", type="Unavailable"))
     result = await run(skipping, world, hard_delete_timeout=timedelta(minutes=2))
-    assert world.diary.count("hard delete") > 10
+    assert world.called.count("hard delete") > 10
     assert result.mode is DeletionMode.SOFT and "the API server is away" in result.hard_delete_ended
 
 
@@ -111,9 +123,9 @@ async def test_a_passing_error_is_tried_again_within_the_budget(skipping: Workfl
     [
         (OperandTeardown.FIRST, 2, "remove operand"),
         (OperandTeardown.LAST, 0, "remove operand"),
-        (OperandTeardown.LAST, 2, "restore operand"),
+        (OperandTeardown.LAST, 2, "hard delete"),
         (OperandTeardown.AUTO, 0, "remove operand"),
-        (OperandTeardown.AUTO, 2, "restore operand"),
+        (OperandTeardown.AUTO, 2, "hard delete"),
     ],
 )
 async def test_the_operand_goes_when_the_policy_says(
@@ -121,8 +133,16 @@ async def test_the_operand_goes_when_the_policy_says(
 ) -> None:
     world = World(instances=instances)
     await run(skipping, world, teardown)
-    assert world.diary[0] == first and world.diary.count("remove operand") == 1
-    assert ("restore operand" in world.diary) == (first == "restore operand")
+    assert world.called[0] == first and world.called.count("remove operand") == 1
+
+
+async def test_an_operand_that_stands_deletes_at_once_and_all_of_it_is_restored_where_that_leads_nowhere(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=3, instances_go=False)
+    await run(skipping, world)
+    assert world.called[:2] == ["hard delete", "restore operand"]
+    assert world.called.count("restore operand") == 1
 
 
 async def test_an_operand_that_cannot_be_restored_is_said_and_the_budget_decides(
@@ -133,8 +153,37 @@ async def test_an_operand_that_cannot_be_restored_is_said_and_the_budget_decides
     result = await run(skipping, world)
     told = [message for message in world.messages if "cannot be restored: Secret s does not exist" in message]
     assert told and "Deployment sap-btp-operator-controller-manager does not exist" in told[0]
-    assert 10 < world.diary.count("restore operand") < 40
+    assert 10 < world.called.count("restore operand") < 40
     assert result.mode is DeletionMode.SOFT and 19 * 60 <= result.seconds <= 20 * 60 + 5
+
+
+async def test_what_a_removal_waits_for_is_said_each_time_it_is_something_else_and_nothing_counts_twice(
+    skipping: WorkflowEnvironment,
+) -> None:
+    waits = ["waiting for a, b to be gone", "waiting for b to be gone"]
+    world = World(removal_waits=list(waits))
+    result = await run(skipping, world)
+    text = "removing everything that the chart installed"
+    assert [message for message in world.messages if text in message] == [f"{text}: {wait}" for wait in waits]
+    assert [(input.told, input.removed.resources) for input in world.removal_inputs] == [
+        ("", 0),
+        (waits[0], 11),
+        (waits[1], 11),
+    ]
+    assert result.removed.resources == 14
+
+
+async def test_what_the_api_server_keeps_refusing_for_the_whole_limit_is_named_and_ends_the_run(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """Every attempt was answered, so this was tried: such as a webhook of somebody else's that nobody serves."""
+    answered = datetime.now(UTC) + timedelta(days=1)
+    trouble = 'Role r cannot be removed: failed calling webhook "theirs"'
+    world = World(removal_fails=ApplicationError(trouble, answered, type="Passing"))
+    with pytest.raises(WorkflowFailureError) as failed:
+        await run(skipping, world)
+    assert trouble in str(failed.value.cause)
+    assert world.messages[-1] == trouble and not any("begins again" in message for message in world.messages)
 
 
 async def test_what_cannot_be_removed_for_good_is_named_and_fails_the_workflow(skipping: WorkflowEnvironment) -> None:
@@ -145,7 +194,7 @@ async def test_what_cannot_be_removed_for_good_is_named_and_fails_the_workflow(s
     assert error.value.cause.type == Reason.RESOURCE_REMOVAL_FAILED
     assert world.reasons[-1] is Reason.RESOURCE_REMOVAL_FAILED
     assert world.messages[-1] == "CustomResourceDefinition c: forbidden"
-    assert "remove finalizer" not in world.diary
+    assert "remove finalizer" not in world.called
 
 
 @pytest.mark.parametrize("kind", [ReleaseKind.GONE, ReleaseKind.ALIVE])
@@ -154,7 +203,7 @@ async def test_nothing_is_touched_for_a_cr_that_is_gone_or_alive(
 ) -> None:
     world = World(release=kind, instances=2)
     result = await run(skipping, world)
-    assert result.outcome is kind and world.diary == [] and world.reasons == []
+    assert result.outcome is kind and world.called == [] and world.reasons == []
 
 
 @pytest.mark.parametrize("refused", ["assess_deletion", "remove_finalizer"])
@@ -168,7 +217,7 @@ async def test_a_right_that_is_missing_is_said_on_the_cr(skipping: WorkflowEnvir
 async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnvironment) -> None:
     world = World(release=ReleaseKind.LET_GO, instances=2)
     await run(skipping, world)
-    assert world.diary == ["remove finalizer"] and world.instances == 2
+    assert world.called == ["remove finalizer"] and world.instances == 2
 
 
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:

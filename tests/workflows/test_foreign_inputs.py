@@ -130,7 +130,7 @@ async def test_what_nobody_asked_for_changes_nothing(ours: Client, stranger: Cli
             DEPROVISION_WORKFLOW, argument, id=f"more/{uuid.uuid4()}", task_queue=task_queue
         )
         result: dict[str, Any] = await handle.result()
-    assert result["mode"] == DeletionMode.HARD and "remove finalizer" in world.diary
+    assert result["mode"] == DeletionMode.HARD and "remove finalizer" in world.called
 
 
 async def test_absurd_signals_and_updates_leave_a_deletion_as_it_is(ours: Client, stranger: Client) -> None:
@@ -171,7 +171,7 @@ async def test_an_input_can_neither_shorten_the_workers_budget_nor_have_the_oper
         description = await handle.describe()
         assert progress.budget_ends is not None
         assert progress.budget_ends - description.start_time > timedelta(minutes=19)
-        assert "remove operand" not in world.diary
+        assert "remove operand" not in world.called
         assert world.let_hard_delete_end
         world.let_hard_delete_end.set()
         assert (await handle.result()).mode is DeletionMode.HARD

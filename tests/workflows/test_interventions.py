@@ -8,17 +8,19 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio import activity
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import PauseActivityRequest, ResetWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from localcluster.temporal import TemporalServer
 from models.conditions import Reason
 from models.deletion_record import LONGEST_HOLD, ExtendRequest, Hold, HoldRequest, ResumeRequest
-from models.deprovision import DeletionMode
+from models.deprovision import DeletionMode, ReleaseKind
+from models.limits import DeletionPolicy
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
 from models.provision import ProvisionOutcome
 from runtime.connect import data_converter
@@ -71,7 +73,7 @@ async def test_retry_now_asks_again_at_once_and_grants_no_further_time(temporal:
     async with deleting(temporal) as (world, handle):
         before = await handle.query(DeprovisionWorkflow.progress)
         assert "3 ServiceInstances left" in await handle.execute_update(DeprovisionWorkflow.retry_now)
-        while world.diary.count("hard delete") < 2:
+        while world.called.count("hard delete") < 2:
             await asyncio.sleep(0.05)
         assert (await handle.query(DeprovisionWorkflow.progress)).budget_ends == before.budget_ends
         assert world.let_hard_delete_end
@@ -85,7 +87,7 @@ async def test_an_operand_that_is_lost_while_it_has_to_delete_is_restored_and_th
         world.operand_lost = True
         while "the operand was restored: Deployment kyma-system/operand" not in world.messages[-1]:
             await asyncio.sleep(0.05)
-        assert world.diary.count("restore operand") >= 2 and not world.operand_lost
+        assert "restore operand" in world.called and not world.operand_lost
         assert any("Deployment sap-btp-operator-controller-manager does not exist" in each for each in world.messages)
         await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "test")
 
@@ -112,7 +114,7 @@ async def test_an_intervention_that_makes_no_sense_is_refused_with_the_reason(te
         handle = await temporal.start_workflow(
             DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
         )
-        while "remove resources" not in world.diary:
+        while "remove resources" not in world.called:
             await asyncio.sleep(0.05)
         assert await refusal(handle, DeprovisionWorkflow.retry_now) == "nothing to retry: hard delete is not running"
         world.removal_fails = None
@@ -132,7 +134,7 @@ async def test_a_person_gives_a_deletion_more_time_and_everybody_is_told_who_and
         assert world.record and world.record.hard_delete_ends == after.budget_ends
         details = await handle.query("__temporal_workflow_metadata")
         assert "alice extended it by 30m" in details.current_details
-        await until(lambda: world.diary.count("hard delete") == 2)  # under the new deadline
+        await until(lambda: world.called.count("hard delete") == 2)  # under the new deadline
         await handle.execute_update(DeprovisionWorkflow.skip_to_soft_delete, "bob")
         result = await handle.result()
     assert len(result.asked) == 1 and result.asked[0] in world.because == result.hard_delete_ended
@@ -148,7 +150,7 @@ async def test_a_held_deletion_goes_on_behind_its_deadline_and_ends_soon_after_i
         assert world.record
         assert held.budget_ends == deadline + (held.held_until - world.record.holds[0].since)
         await until(lambda: datetime.now(UTC) > deadline + timedelta(seconds=1))
-        assert world.record.soft_delete_began is None and world.diary[-1] != "soft delete"
+        assert world.record.soft_delete_began is None and world.called[-1] != "soft delete"
         await handle.execute_update(DeprovisionWorkflow.resume, ResumeRequest(by="bob"))
         assert (await handle.query(DeprovisionWorkflow.progress)).held_until is None
         result = await handle.result()
@@ -206,6 +208,7 @@ async def refusal(handle: Any, update: Any, *args: Any) -> str:
     return error.value.cause.message
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_three_thousand_events_on_a_cr_keep_every_run_short_and_the_last_one_is_seen(temporal: Client) -> None:
     world = World()
@@ -217,6 +220,7 @@ async def test_three_thousand_events_on_a_cr_keep_every_run_short_and_the_last_o
     assert await longest_run(temporal, identity) < LONGEST_RUN
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_three_thousand_events_during_a_deletion_keep_every_run_short_and_its_budget_as_it_was(
     temporal: Client,
@@ -263,18 +267,23 @@ async def longest_run(client: Client, identity: str) -> int:
     return longest
 
 
+async def pause(client: Client, handle: Any) -> None:
+    """Pause the activity that runs, as a person may in Temporal."""
+    (pending,) = (await handle.describe()).raw_description.pending_activities
+    await client.workflow_service.pause_activity(
+        PauseActivityRequest(
+            namespace=client.namespace,
+            execution=WorkflowExecution(workflow_id=handle.id),
+            identity="test",
+            id=pending.activity_id,
+        )
+    )
+
+
 async def test_a_paused_activity_cannot_let_the_budget_pass_without_a_real_try(temporal: Client) -> None:
     limits = {"hard_delete_timeout": timedelta(seconds=8), "last_attempt": timedelta(seconds=30)}
     async with deleting(temporal, **limits) as (world, handle):
-        (pending,) = (await handle.describe()).raw_description.pending_activities
-        await temporal.workflow_service.pause_activity(
-            PauseActivityRequest(
-                namespace=temporal.namespace,
-                execution=WorkflowExecution(workflow_id=handle.id),
-                identity="test",
-                id=pending.activity_id,
-            )
-        )
+        await pause(temporal, handle)
         async with asyncio.timeout(20):
             while not any("the last attempt ends in" in message for message in world.messages):
                 await asyncio.sleep(0.1)
@@ -282,6 +291,127 @@ async def test_a_paused_activity_cannot_let_the_budget_pass_without_a_real_try(t
         world.let_hard_delete_end.set()
         result = await asyncio.wait_for(handle.result(), 30)
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
+
+
+@pytest.mark.parametrize("policy", DeletionPolicy)
+async def test_a_paused_restoring_of_the_operand_is_said_and_neither_ends_the_budget_nor_the_run(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch, policy: DeletionPolicy
+) -> None:
+    monkeypatch.setattr("workflows.hard_delete_phase.RESTORING", timedelta(seconds=1))
+    restoring, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hang() -> None:
+        restoring.set()
+        while not goes_on.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
+
+    world = World(instances=3, operand_lost=True, on_restore=hang, let_hard_delete_end=asyncio.Event())
+    assert world.let_hard_delete_end
+    async with serving(temporal, world) as task_queue:
+        input = an_input().model_copy(update={"deletion": policy})
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, input, id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await restoring.wait()
+        await pause(temporal, handle)
+        if policy is DeletionPolicy.CASCADE:
+            async with asyncio.timeout(30):
+                while not any("cannot be restored" in each for each in world.messages):
+                    await asyncio.sleep(0.1)
+        else:
+            await asyncio.sleep(7)  # longer than the workflow's own timer
+            world.confirmed = True
+            goes_on.set()
+            await handle.signal(DELETION_REQUESTED)
+        goes_on.set()
+        world.let_hard_delete_end.set()
+        result = await asyncio.wait_for(handle.result(), 30)
+    assert result.mode is DeletionMode.HARD and not any("last attempt" in message for message in world.messages)
+
+
+async def test_a_change_of_the_cr_ends_the_pause_after_an_attempt_that_failed(
+    temporal: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workflows.hard_delete_phase.TELL_FIRST", timedelta(hours=1))  # which may try again, too
+    fails = ApplicationError("forbidden", type=Reason.RESOURCE_REMOVAL_FAILED, non_retryable=True)
+    world = World(instances=3, hard_delete_fails=fails, fails_times=1)
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        async with asyncio.timeout(20):
+            while not any("another one follows: forbidden" in message for message in world.messages):
+                await asyncio.sleep(0.05)
+        await handle.signal(DELETION_REQUESTED)
+        result = await handle.result()
+        events = (await handle.fetch_history()).events
+    pauses = {
+        event.event_id: event.timer_started_event_attributes.start_to_fire_timeout.seconds
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_TIMER_STARTED
+    }
+    fired = [
+        pauses[event.timer_fired_event_attributes.started_event_id]
+        for event in events
+        if event.event_type == EventType.EVENT_TYPE_TIMER_FIRED
+    ]
+    assert result.mode is DeletionMode.HARD and 30 in pauses.values() and 30 not in fired
+
+
+async def test_a_deletion_that_is_cancelled_while_a_look_is_tried_again_says_that_a_person_stopped_it(
+    temporal: Client,
+) -> None:
+    world = World(instances=3, refused="assess_deletion", refused_as="Unavailable")
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        async with asyncio.timeout(40):
+            while not (await handle.describe()).raw_description.pending_activities:
+                await asyncio.sleep(0.2)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(handle.result(), 30)
+    assert (await handle.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert world.messages[-1].startswith("a person stopped this deletion in Temporal")
+
+
+async def test_a_paused_step_of_a_deletion_begins_again_after_its_limit(temporal: Client) -> None:
+    world = World(let_removal_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run,
+            an_input(delete_request_timeout=timedelta(seconds=5)),
+            id=f"test/{uuid.uuid4()}",
+            task_queue=task_queue,
+        )
+        await world.removing.wait()
+        await pause(temporal, handle)
+        async with asyncio.timeout(20):
+            while world.called.count("remove resources") < 2:
+                await asyncio.sleep(0.1)
+        assert any("nobody could work on it; it begins again" in message for message in world.messages)
+        assert world.let_removal_end
+        world.let_removal_end.set()
+        result = await asyncio.wait_for(handle.result(), 30)
+    assert result.outcome is ReleaseKind.DEPROVISION
+
+
+async def test_a_paused_apply_ends_in_words_after_its_limit(temporal: Client) -> None:
+    world = World(let_apply_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            ProvisionWorkflow.run,
+            an_input(ready_timeout=timedelta(seconds=5)),
+            id=f"test/{uuid.uuid4()}",
+            task_queue=task_queue,
+        )
+        await world.applying.wait()
+        await pause(temporal, handle)
+        result = await asyncio.wait_for(handle.result(), 30)
+    assert result.outcome is ProvisionOutcome.NOT_READY
+    assert world.messages[-1] == "not ready within 5s: the activity was not carried on; is it paused in Temporal?"
 
 
 async def test_a_reset_run_goes_on_under_the_deadline_that_the_cr_says(temporal: Client) -> None:
@@ -301,7 +431,7 @@ async def test_a_reset_run_goes_on_under_the_deadline_that_the_cr_says(temporal:
         )
         latest = temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id)
         async with asyncio.timeout(20):
-            while world.diary.count("hard delete") < 2:
+            while world.called.count("hard delete") < 2:
                 await asyncio.sleep(0.1)
         assert (await latest.query(DeprovisionWorkflow.progress)).budget_ends == before
         assert world.let_hard_delete_end

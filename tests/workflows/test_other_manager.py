@@ -32,11 +32,11 @@ async def test_nothing_is_claimed_or_applied_until_the_other_manager_is_gone(tem
         await says(world, Reason.OTHER_MANAGER_RUNS)
         await handle.signal(LOOK_AGAIN)
         await says(world, Reason.OTHER_MANAGER_RUNS, times=2)
-        assert set(world.diary) == {"assess"}
+        assert set(world.called) == {"assess"}
         world.assessment, world.aside = Assessment(standing=Standing.RESPONSIBLE), ""
         result = await asyncio.wait_for(handle.result(), 20)
     assert result.outcome is ProvisionOutcome.READY
-    assert "add finalizer" in world.diary
+    assert "add finalizer" in world.called
 
 
 async def test_nothing_is_deleted_until_it_is_gone_and_then_the_deletion_is_what_it_is(temporal: Client) -> None:
@@ -46,10 +46,10 @@ async def test_nothing_is_deleted_until_it_is_gone_and_then_the_deletion_is_what
             DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
         )
         await says(world, Reason.OTHER_MANAGER_RUNS)
-        assert world.diary == []
+        assert world.called == []
         world.aside = ""
         result = await asyncio.wait_for(handle.result(), 20)
-    assert result.removed.instances == 1 and world.diary[-1] == "remove finalizer"
+    assert result.removed.instances == 1 and world.called[-1] == "remove finalizer"
 
 
 async def test_a_deletion_that_the_other_manager_refused_meanwhile_stays_refused(temporal: Client) -> None:
@@ -61,5 +61,5 @@ async def test_a_deletion_that_the_other_manager_refused_meanwhile_stays_refused
         await says(world, Reason.OTHER_MANAGER_RUNS)
         world.refused_before, world.aside = True, ""  # as the CR says then, by either of the two reasons
         await says(world, Reason.NOT_CLEANED)
-        assert world.diary == []
+        assert world.called == []
         await handle.terminate()

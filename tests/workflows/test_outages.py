@@ -38,7 +38,7 @@ async def provision(environment: WorkflowEnvironment, world: World) -> Provision
 async def test_a_deadline_that_nobody_could_use_is_followed_by_one_last_attempt_and_abandons_nothing(
     skipping: WorkflowEnvironment,
 ) -> None:
-    world = World(instances=3, away=True, returns=21)  # once a minute: back just after the twenty minutes
+    world = World(instances=3, away=True, returns=22)  # once a minute: back just after the twenty minutes
     result = await deprovision(skipping, world)
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
     assert any("one last attempt of 2m" in message for message in world.messages)
@@ -48,7 +48,7 @@ async def test_a_deadline_that_nobody_could_use_is_followed_by_one_last_attempt_
 
 async def test_a_deadline_that_passes_while_nobody_restores_the_operand_is_no_try_either(temporal: Client) -> None:
     """Frozen workers thaw behind it: to ask for the deletion then, for a second, is not to try."""
-    world = World(instances=3)
+    world = World(instances=3, operand_lost=True)
     now = datetime.now(UTC)
     world.record = DeletionRecord(began=now - timedelta(minutes=20), hard_delete_ends=now + timedelta(seconds=3))
 
@@ -64,7 +64,7 @@ async def test_a_deadline_that_passes_while_nobody_restores_the_operand_is_no_tr
         )
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
     assert any("one last attempt of 2m" in message for message in world.messages)
-    assert world.diary.count("hard delete") == 1  # within the last attempt
+    assert world.called.count("hard delete") == 1  # within the last attempt
 
 
 async def test_the_last_attempt_is_granted_once(skipping: WorkflowEnvironment) -> None:
@@ -78,7 +78,7 @@ async def test_the_last_attempt_is_granted_once(skipping: WorkflowEnvironment) -
     world.returns = 3  # hard delete is tried for a moment, and soft delete finds the API server back
     result = await deprovision(skipping, world)
     assert result.mode is DeletionMode.SOFT and result.abandoned_total == 3
-    assert world.diary.count("hard delete") <= 2
+    assert world.called.count("hard delete") <= 2
 
 
 async def test_a_run_after_a_failed_one_goes_on_in_soft_mode_without_a_fresh_budget(
@@ -88,9 +88,9 @@ async def test_a_run_after_a_failed_one_goes_on_in_soft_mode_without_a_fresh_bud
     world.removal_fails = refused(Reason.RESOURCE_REMOVAL_FAILED, "a definition stays")
     with pytest.raises(WorkflowFailureError):
         await deprovision(skipping, world)
-    world.removal_fails, world.instances, tries = None, 1, world.diary.count("hard delete")
+    world.removal_fails, world.instances, tries = None, 1, world.called.count("hard delete")
     result = await deprovision(skipping, world)
-    assert world.diary.count("hard delete") == tries
+    assert world.called.count("hard delete") == tries
     assert result.mode is DeletionMode.SOFT and result.seconds < 60
 
 
@@ -129,7 +129,7 @@ async def test_a_cr_that_no_longer_asks_ends_the_deletion_where_it_stands(
         world.removal_fails = gone
     result = await deprovision(skipping, world)
     assert (result.outcome, result.lost_because) == (ReleaseKind.MANDATE_LOST, gone.message)
-    assert world.diary[-1] == phase and "remove finalizer" not in world.diary
+    assert world.called[-1] == phase and "remove finalizer" not in world.called
     assert result.removed.instances == (1 if phase == "hard delete" else 2)
 
 
@@ -140,14 +140,14 @@ async def test_a_cr_that_is_no_longer_responsible_is_let_go_and_takes_nothing_wi
     world.on_hard_delete = lambda: setattr(world, "release", ReleaseKind.LET_GO)
     result = await deprovision(skipping, world)
     assert result.outcome is ReleaseKind.MANDATE_LOST
-    assert world.diary[-2:] == ["hard delete", "remove finalizer"] and world.instances == 2
+    assert world.called[-2:] == ["hard delete", "remove finalizer"] and world.instances == 2
 
 
 async def test_a_provisioning_whose_cr_no_longer_asks_looks_again(skipping: WorkflowEnvironment) -> None:
     world = World(apply_fails=lost("BtpOperator kyma-system/btpoperator is being deleted"))
-    world.on_look = lambda: setattr(world, "apply_fails", None) if "apply" in world.diary else None
+    world.on_look = lambda: setattr(world, "apply_fails", None) if "apply" in world.called else None
     result = await provision(skipping, world)
-    assert result.outcome is ProvisionOutcome.READY and world.diary.count("assess") == 2
+    assert result.outcome is ProvisionOutcome.READY and world.called.count("assess") == 2
     assert Reason.PROVISIONING_FAILED not in world.reasons
 
 
@@ -180,7 +180,42 @@ async def test_a_cancelled_deletion_stops_what_runs_and_says_so_on_the_cr(tempor
     assert isinstance(error.value.cause, CancelledError)
     assert description.status is WorkflowExecutionStatus.CANCELED
     assert "a person stopped this deletion in Temporal" in world.messages[-1]
-    assert world.diary[-1] == "hard delete stopped"
+    assert world.called[-1] == "hard delete stopped"
+
+
+async def test_a_deletion_cancelled_in_its_last_step_says_so_and_the_next_run_ends_it(temporal: Client) -> None:
+    world = World(let_removal_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        name = f"test/{uuid.uuid4()}"
+        handle = await temporal.start_workflow(DeprovisionWorkflow.run, an_input(), id=name, task_queue=task_queue)
+        await world.removing.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as error:
+            await handle.result()
+        assert isinstance(error.value.cause, CancelledError)
+        assert "a person stopped this deletion in Temporal" in world.messages[-1]
+        assert "remove finalizer" not in world.called
+        assert world.let_removal_end
+        world.let_removal_end.set()
+        result = await temporal.execute_workflow(DeprovisionWorkflow.run, an_input(), id=name, task_queue=task_queue)
+    assert result.outcome is ReleaseKind.DEPROVISION and world.called[-1] == "remove finalizer"
+
+
+async def test_the_run_after_a_deletion_that_was_terminated_goes_on_under_its_deadline(temporal: Client) -> None:
+    world = World(instances=3, let_hard_delete_end=asyncio.Event())
+    async with serving(temporal, world) as task_queue:
+        name = f"test/{uuid.uuid4()}"
+        handle = await temporal.start_workflow(DeprovisionWorkflow.run, an_input(), id=name, task_queue=task_queue)
+        await world.hard_deleting.wait()
+        before = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        await handle.terminate("a person")
+        world.hard_deleting.clear()
+        again = await temporal.start_workflow(DeprovisionWorkflow.run, an_input(), id=name, task_queue=task_queue)
+        await world.hard_deleting.wait()
+        assert before and (await again.query(DeprovisionWorkflow.progress)).budget_ends == before
+        assert world.let_hard_delete_end
+        world.let_hard_delete_end.set()
+        assert (await again.result()).mode is DeletionMode.HARD
 
 
 async def test_a_cancelled_provisioning_stops_what_runs_and_says_so_on_the_cr(temporal: Client) -> None:
@@ -193,10 +228,11 @@ async def test_a_cancelled_provisioning_stops_what_runs_and_says_so_on_the_cr(te
         await handle.cancel()
         with pytest.raises(WorkflowFailureError):
             await handle.result()
-    assert world.diary[-1] == "apply stopped"
+    assert world.called[-1] == "apply stopped"
     assert "a person stopped this run in Temporal" in world.messages[-1]
 
 
+@pytest.mark.long
 async def test_an_absent_api_server_is_waited_for_where_people_see_it_and_without_a_flood_of_events(
     temporal: Client,
 ) -> None:

@@ -42,7 +42,7 @@ async def test_all_well_ends_in_ready(temporal: Client) -> None:
     result = await run(temporal, world)
     assert result.outcome is ProvisionOutcome.READY and result.passes == 1 and result.written == 1
     assert world.reasons == [Reason.INITIALIZED, Reason.RECONCILE_SUCCEEDED]
-    assert world.diary == ["assess", "apply", "wait"]
+    assert world.called == ["assess", "apply", "wait"]
 
 
 async def test_a_token_url_that_the_operand_does_not_trust_is_told_beside_ready(temporal: Client) -> None:
@@ -50,7 +50,7 @@ async def test_a_token_url_that_the_operand_does_not_trust_is_told_beside_ready(
     result = await run(temporal, world)
     assert result.outcome is ProvisionOutcome.READY and world.reasons[-1] is Reason.RECONCILE_SUCCEEDED
     assert world.messages[-1] == f"the operand is installed and ready, but {world.doubt}"
-    assert world.diary == ["assess", "apply", "wait", "event TokenURLNotTrusted"]
+    assert world.called == ["assess", "apply", "wait", "event TokenURLNotTrusted"]
 
 
 async def test_a_look_at_the_token_url_that_fails_takes_nothing_from_ready(temporal: Client) -> None:
@@ -62,14 +62,14 @@ async def test_a_look_at_the_token_url_that_fails_takes_nothing_from_ready(tempo
 async def test_a_cr_without_our_finalizer_gets_it_before_anything_is_applied(temporal: Client) -> None:
     world = World(assessment=Assessment(standing=Standing.RESPONSIBLE))
     await run(temporal, world)
-    assert world.diary == ["assess", "add finalizer", "apply", "wait"]
+    assert world.called == ["assess", "add finalizer", "apply", "wait"]
 
 
 async def test_a_ready_cr_whose_cluster_is_unchanged_is_only_looked_at(temporal: Client) -> None:
     world = World()
     world.assessment = world.assessment.model_copy(update={"reason": Reason.RECONCILE_SUCCEEDED})
     result = await run(temporal, world)
-    assert world.diary == ["assess", "check drift"] and result.written == 0
+    assert world.called == ["assess", "check drift"] and result.written == 0
 
 
 async def test_a_ready_cr_that_lost_something_says_so_before_it_is_mended(temporal: Client) -> None:
@@ -85,7 +85,7 @@ async def test_a_finding_becomes_the_condition_and_nothing_is_applied(temporal: 
     world = World(assessment=Assessment(standing=Standing.RESPONSIBLE, claimed=True, finding=finding))
     result = await run(temporal, world)
     assert (result.outcome, result.reason) == (ProvisionOutcome.NOT_READY, Reason.INVALID_SECRET)
-    assert world.reasons == [Reason.INVALID_SECRET] and "apply" not in world.diary
+    assert world.reasons == [Reason.INVALID_SECRET] and "apply" not in world.called
 
 
 async def test_a_spare_cr_names_the_responsible_one_and_holds_no_finalizer(temporal: Client) -> None:
@@ -93,7 +93,7 @@ async def test_a_spare_cr_names_the_responsible_one_and_holds_no_finalizer(tempo
     world = World(assessment=Assessment(standing=Standing.SPARE, claimed=True, finding=finding))
     result = await run(temporal, world)
     assert result.outcome is ProvisionOutcome.SPARE
-    assert world.diary == ["assess", "remove finalizer"] and world.reasons == [Reason.OLDER_CR_EXISTS]
+    assert world.called == ["assess", "remove finalizer"] and world.reasons == [Reason.OLDER_CR_EXISTS]
 
 
 async def test_a_cr_that_is_gone_ends_it_without_a_word(temporal: Client) -> None:
@@ -134,6 +134,32 @@ async def test_what_is_not_ready_in_time_is_named(temporal: Client) -> None:
     assert result.message == "not ready within 2s: Deployment kyma-system/operand: 0 of 1 pods are available"
 
 
+@pytest.mark.parametrize("asked", [timedelta(hours=1), timedelta(seconds=1)])
+async def test_the_workers_settings_say_how_long_readiness_is_waited_for_whatever_the_input_asks(
+    temporal: Client, asked: timedelta
+) -> None:
+    world = World(ready=False)
+    world.assessment = world.assessment.model_copy(update={"ready_timeout": timedelta(seconds=3)})
+    result = await run(temporal, world, ready_timeout=asked)
+    assert result.message.startswith("not ready within 3s: ")
+
+
+async def test_what_keeps_a_pod_from_becoming_ready_is_said_long_before_the_deadline(temporal: Client) -> None:
+    world = World(pod_troubles=["pod p: ErrImagePull no such image", "pod p: ImagePullBackOff"])
+    result = await run(temporal, world, ready_timeout=timedelta(hours=1))
+    assert world.reasons == [Reason.INITIALIZED, Reason.PROCESSING, Reason.PROCESSING, Reason.RECONCILE_SUCCEEDED]
+    assert world.messages[1] == "not ready yet: pod p: ErrImagePull no such image"
+    assert world.messages[2] == "not ready yet: pod p: ImagePullBackOff"
+    assert result.outcome is ProvisionOutcome.READY and result.passes == 1 and world.called.count("wait") == 3
+
+
+async def test_the_deadline_counts_on_while_it_is_said_why_a_pod_is_not_ready(temporal: Client) -> None:
+    world = World(ready=False, pod_troubles=["pod p: ErrImagePull"])
+    result = await run(temporal, world, ready_timeout=timedelta(seconds=2))
+    assert world.reasons == [Reason.INITIALIZED, Reason.PROCESSING, Reason.PROVISIONING_FAILED]
+    assert result.message == "not ready within 2s: Deployment kyma-system/operand: 0 of 1 pods are available"
+
+
 RIVAL = Contest(object="ConfigMap c", field="data.a", manager="argocd")
 
 
@@ -165,6 +191,25 @@ async def test_a_rival_is_named_then_an_error_and_forgotten_when_it_gives_up(tem
     assert result.outcome is ProvisionOutcome.READY and world.reasons[-1] is Reason.RECONCILE_SUCCEEDED
 
 
+async def test_a_run_stays_for_a_rival_that_is_slow_until_it_can_be_named(
+    temporal: Client, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rivalry, "CHANCE", timedelta(seconds=0.1))
+    monkeypatch.setattr(rivalry, "QUIET", timedelta(seconds=0.1))
+    world = World(contested=[RIVAL.model_copy(update={"within": timedelta(seconds=1.5)})])
+    async with serving(temporal, world) as task_queue:
+        handle = await start(temporal, task_queue)
+        for _ in range(2):
+            await asyncio.sleep(1.5)
+            await handle.signal(LOOK_AGAIN)  # fails if the run has ended
+        while world.reasons[-1] is not Reason.PROCESSING:
+            await asyncio.sleep(0.02)
+        assert "data.a is changed back by field manager 'argocd'" in world.messages[-1]
+        world.contested = []
+        result = await asyncio.wait_for(handle.result(), 20)
+    assert result.outcome is ProvisionOutcome.READY
+
+
 async def test_a_run_that_goes_on_as_a_new_one_keeps_its_pause(temporal: Client) -> None:
     world, input = World(), an_input()
     contested = Rivalry(contests=[RIVAL.model_copy(update={"rounds": 2})], over_at=datetime.now(UTC))
@@ -183,11 +228,11 @@ async def test_a_deletion_does_not_wait_for_the_end_of_a_pause(temporal: Client)
         handle = await temporal.start_workflow(
             ProvisionWorkflow.run, input, id=f"test/{uuid.uuid4()}", task_queue=task_queue
         )
-        while "assess" not in world.diary:
+        while "assess" not in world.called:
             await asyncio.sleep(0.02)
         await handle.signal(DELETION_REQUESTED)
         await asyncio.wait_for(temporal.get_workflow_handle(handle.id).result(), 20)
-    assert "apply" not in world.diary
+    assert "apply" not in world.called
 
 
 async def test_events_during_a_pass_lead_to_one_more_pass_however_many(temporal: Client) -> None:
@@ -200,14 +245,14 @@ async def test_events_during_a_pass_lead_to_one_more_pass_however_many(temporal:
         assert world.let_apply_end
         world.let_apply_end.set()
         result = await handle.result()
-    assert result.passes == 2 and world.diary.count("apply") == 2
+    assert result.passes == 2 and world.called.count("apply") == 2
 
 
 async def test_a_change_while_readiness_is_waited_for_is_looked_at_without_waiting_longer(temporal: Client) -> None:
     world = World(ready=False)
     async with serving(temporal, world) as task_queue:
         handle = await start(temporal, task_queue)
-        while "wait" not in world.diary:
+        while "wait" not in world.called:
             await asyncio.sleep(0.02)
         world.ready = True
         await handle.signal(LOOK_AGAIN)
@@ -220,11 +265,11 @@ async def test_nothing_waits_until_a_look_at_readiness_hears_that_it_is_over(tem
     world = World(deaf_wait=(heard := asyncio.Event()))
     async with serving(temporal, world) as task_queue:
         handle = await start(temporal, task_queue)
-        while "wait" not in world.diary:
+        while "wait" not in world.called:
             await asyncio.sleep(0.02)
         await handle.signal(signal)
         async with asyncio.timeout(20):
-            while world.diary.count("apply") < 2 and "remove operand" not in world.diary:
+            while world.called.count("apply") < 2 and "remove operand" not in world.called:
                 await asyncio.sleep(0.02)
         heard.set()
         await temporal.get_workflow_handle(handle.id).result()
@@ -237,8 +282,8 @@ async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(tempora
         await world.applying.wait()
         await handle.signal(DELETION_REQUESTED)
         latest = await temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id).result()
-    assert world.diary[-1] == "remove finalizer"
-    assert world.diary.index("apply stopped") < world.diary.index("remove operand")
+    assert world.called[-1] == "remove finalizer"
+    assert world.called.index("apply stopped") < world.called.index("remove operand")
     assert latest.mode is DeletionMode.HARD
 
 
@@ -249,7 +294,7 @@ async def test_a_cr_found_deleting_goes_on_as_a_deprovisioning_under_the_same_id
         await temporal.get_workflow_handle(handle.id).result()
         last = await temporal.get_workflow_handle(handle.id).describe()
     assert last.workflow_type == "DeprovisionWorkflow" and last.status is WorkflowExecutionStatus.COMPLETED
-    assert "apply" not in world.diary and world.diary[-1] == "remove finalizer"
+    assert "apply" not in world.called and world.called[-1] == "remove finalizer"
 
 
 async def test_nudges_of_both_kinds_meet_in_one_workflow(temporal: Client) -> None:
@@ -263,7 +308,7 @@ async def test_nudges_of_both_kinds_meet_in_one_workflow(temporal: Client) -> No
         handle = temporal.get_workflow_handle(workflow_id(MANDATE, task_queue))
         await handle.result()
         runs = await runs_of(temporal, handle.id)
-    assert world.diary.count("apply") == 1 and world.diary.count("remove resources") >= 1
+    assert world.called.count("apply") == 1 and world.called.count("remove resources") >= 1
     assert WorkflowExecutionStatus.FAILED not in {run.status for run in runs}
 
 

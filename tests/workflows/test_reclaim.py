@@ -170,7 +170,7 @@ async def test_without_consent_or_need_no_reclaim_starts_and_the_deletion_ends_a
     client: Client, world: World
 ) -> None:
     assert await deprovision(client, world) is None
-    assert world.diary[-1] == "remove finalizer"
+    assert world.called[-1] == "remove finalizer"
 
 
 async def test_it_ends_when_nothing_is_left(client: Client) -> None:
@@ -273,6 +273,15 @@ async def test_a_cancellation_stops_the_round_before_the_workflow_ends(temporal:
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result()
     assert isinstance(failed.value.cause, CancelledError) and sap.stopped and sap.ends == []
+
+
+async def test_an_input_that_claims_to_be_under_way_gets_no_more_time_than_a_new_one(temporal: Client) -> None:
+    never = {"ends": "9999-12-31T00:00:00Z", "pause": "PT5S"}
+    async with started(temporal, Sap(REFUSAL), so_far=never) as handle:
+        ends = (await handle.query(ReclaimWorkflow.progress)).ends
+        began = (await handle.describe()).start_time
+        await handle.terminate()
+    assert ends and timedelta(days=7) <= ends - began < timedelta(days=7, minutes=1)
 
 
 async def test_a_long_history_is_left_behind_with_everything_that_counts(

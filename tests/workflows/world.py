@@ -31,7 +31,7 @@ from models.deprovision import (
 )
 from models.limits import Bounds, DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandate
-from models.names import MANDATE_LOST, STILL_WAITING
+from models.names import MANDATE_LOST, NEWS, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
@@ -52,7 +52,7 @@ ONE_MINUTE = timedelta(minutes=1)
 
 @dataclass
 class World:
-    """The facts, and a diary of what was done."""
+    """The facts, and a called of what was done."""
 
     assessment: Assessment = field(default_factory=lambda: Assessment(standing=Standing.RESPONSIBLE, claimed=True))
     survey_says: Survey = field(default_factory=Survey)
@@ -67,6 +67,8 @@ class World:
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
     ready: bool = True
+    pod_troubles: list[str] = field(default_factory=list)
+    """What keeps a pod from becoming ready, one after the other: each is news to a wait that was not told of it."""
     doubt: str = ""
     """Why the operand does not trust the token URL."""
     deaf_wait: asyncio.Event | None = None
@@ -75,6 +77,8 @@ class World:
     instances: int = 0
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
+    fails_times: int = 10**6
+    """How many attempts of hard delete fail so."""
     confirmed: bool = False
     aside: str = ""
     """Why nothing may be done: another manager runs."""
@@ -89,13 +93,18 @@ class World:
     """Secret sap-btp-reclaim is there."""
     reclaimed: list[str] = field(default_factory=list)
     removal_fails: ApplicationError | None = None
+    removal_waits: list[str] = field(default_factory=list)
+    """What is waited for, one after the other: each ends an attempt, to be said."""
+    removal_inputs: list[TeardownInput] = field(default_factory=list)
+    removing: asyncio.Event = field(default_factory=asyncio.Event)
+    let_removal_end: asyncio.Event | None = None
     away: bool = False
     """No answer comes from the API server to anything that takes long, until `returns` says how often it was asked."""
     returns: int = 10**6
     asked: int = 0
     on_look: Callable[[], None] = lambda: None
     on_hard_delete: Callable[[], None] = lambda: None
-    diary: list[str] = field(default_factory=list)
+    called: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)
@@ -113,20 +122,20 @@ class World:
     async def assess_operator(self, mandate: Mandate) -> Assessment:
         self._ask("assess_operator")
         self.on_look()
-        self.diary.append("assess")
+        self.called.append("assess")
         return self.assessment
 
     @activity.defn
     async def add_finalizer(self, mandate: Mandate) -> bool:
         self._ask("add_finalizer")
-        self.diary.append("add finalizer")
+        self.called.append("add finalizer")
         self.assessment = self.assessment.model_copy(update={"claimed": True})
         return True
 
     @activity.defn
     async def remove_finalizer(self, mandate: Mandate) -> None:
         self._ask("remove_finalizer")
-        self.diary.append("remove finalizer")
+        self.called.append("remove finalizer")
 
     @activity.defn
     async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
@@ -154,18 +163,18 @@ class World:
 
     @activity.defn
     async def record_event(self, input: EventInput) -> None:
-        self.diary.append(f"event {input.reason}")
+        self.called.append(f"event {input.reason}")
         self.events.append(f"{input.reason}: {input.message}")
 
     @activity.defn
     async def check_drift(self, input: ChartInput) -> Survey:
         self._ask("check_drift")
-        self.diary.append("check drift")
+        self.called.append("check drift")
         return self.survey_says
 
     @activity.defn
     async def apply_chart(self, input: ChartInput) -> Applied:
-        self.diary.append("apply")
+        self.called.append("apply")
         self.applying.set()
         self._reach()
         try:
@@ -174,32 +183,34 @@ class World:
                 await asyncio.sleep(0.05)
         except asyncio.CancelledError:
             await asyncio.sleep(self.stopping_takes)  # in the middle of a write
-            self.diary.append("apply stopped")
+            self.called.append("apply stopped")
             raise
         if self.apply_fails:
             raise self.apply_fails
         if self.on_apply:
             await self.on_apply()
-        return Applied(chart_version="1", written=["ConfigMap c"], contested=self.contested)
+        return Applied(written=["ConfigMap c"], contested=self.contested)
 
     @activity.defn
     async def restore_operand(self, input: ChartInput) -> Applied:
-        self.diary.append("restore operand")
+        self.called.append("restore operand")
         if self.on_restore:
             await self.on_restore()
         if self.restore_fails:
             raise self.restore_fails
         lost, self.operand_lost = self.operand_lost, False
-        return Applied(chart_version="1", written=["Deployment kyma-system/operand"] if lost else [])
+        return Applied(written=["Deployment kyma-system/operand"] if lost else [])
 
     @activity.defn
     async def wait_until_ready(self, input: ReadyInput) -> None:
-        self.diary.append("wait")
+        self.called.append("wait")
         self._reach()
         while self.deaf_wait and not self.deaf_wait.is_set():
             activity.heartbeat()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0.05)
+        if self.pod_troubles and input.told is not None:
+            raise ApplicationError(self.pod_troubles.pop(0), None, type=NEWS, non_retryable=True)
         if not self.ready:
             raise still_waiting("Deployment kyma-system/operand: 0 of 1 pods are available", pause=20)
 
@@ -226,7 +237,7 @@ class World:
 
     @activity.defn
     async def hard_delete_service_objects(self, input: HardDeleteInput) -> HardDeleted:
-        self.diary.append("hard delete")
+        self.called.append("hard delete")
         self.hard_deleting.set()
         self._reach()
         self.on_hard_delete()
@@ -235,9 +246,10 @@ class World:
                 activity.heartbeat()
                 await asyncio.sleep(0.05)
         except asyncio.CancelledError:
-            self.diary.append("hard delete stopped")
+            self.called.append("hard delete stopped")
             raise
-        if self.hard_delete_fails:
+        if self.hard_delete_fails and self.fails_times:
+            self.fails_times -= 1
             raise self.hard_delete_fails
         if not self.instances_go:
             # Not a minute: this server confuses a retry with a cancellation that comes in the same moment.
@@ -247,7 +259,7 @@ class World:
 
     @activity.defn
     async def soft_delete_service_objects(self, input: TeardownInput) -> SoftDeleteResult:
-        self.diary.append("soft delete")
+        self.called.append("soft delete")
         self.because = input.because
         gone, self.instances = self.instances, 0
         left = [AbandonedObject(kind="ServiceInstance", namespace="ns", name="a", sap_id="1")] if gone else []
@@ -268,15 +280,23 @@ class World:
 
     @activity.defn
     async def remove_operand(self, input: TeardownInput) -> TornDown:
-        self.diary.append("remove operand")
+        self.called.append("remove operand")
         return TornDown(resources=3)
 
     @activity.defn
     async def remove_resources(self, input: TeardownInput) -> TornDown:
-        self.diary.append("remove resources")
+        self.called.append("remove resources")
+        self.removing.set()
         self._reach()
+        while self.let_removal_end and not self.let_removal_end.is_set():
+            activity.heartbeat()
+            await asyncio.sleep(0.05)
         if self.removal_fails:
             raise self.removal_fails
+        self.removal_inputs.append(input)
+        if self.removal_waits:
+            wait, so_far = self.removal_waits.pop(0), Removed(resources=11)
+            raise ApplicationError(wait, None, so_far, type=NEWS, non_retryable=True)
         return TornDown(resources=11)
 
     def _reach(self) -> None:

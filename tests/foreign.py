@@ -1,0 +1,95 @@
+"""Whatever a tenant may write: values for every field of a kind, as its definition describes the kind."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+from hypothesis import strategies as st
+
+from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from localcluster.controlplane import CHECKOUT
+from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
+
+CRDS: Final = CHECKOUT / "chart" / "sap-btp-operator" / "crds"
+ORDERS: Final = (
+    "\x1b]52;c;aGk=\x07",
+    "\x1b[2J",
+    "[/foo]",
+    "[link=http://x]y[/link]",
+    "\u202e",
+    "\r\n",
+    "`",
+    "![a](http://x)",
+)
+"""Texts that terminals, rich or Markdown obey."""
+PATHS: Final = ("a/b", "..", ".", "?", "a%2Fb", "../../victim/secrets/crown", "?limit=1&x=", "#", "x" * 300, "")
+"""Names that are none, or would be another request if a path were made of them."""
+BYSTANDERS: Final = ("crown", "mine", "sap-btp-manager", "sap-btp-service-operator")
+"""Secrets that exist in some namespace and belong to no binding."""
+WORDS: Final = ("CreateFailed", "Blocked", "Succeeded", "True", "victim", "kyma-system", "reference-instance")
+TEXT: Final = st.text(max_size=40) | st.sampled_from([*ORDERS, *PATHS, *BYSTANDERS, *WORDS])
+SOME: Final = TEXT.filter(bool)
+KEYS: Final = st.sampled_from([*BYSTANDERS, "services.cloud.sap.com/hashedSpec", "kubectl.kubernetes.io/last-applied"])
+FREE: Final = st.recursive(
+    TEXT | st.integers(-(2**53), 2**53) | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+FINALIZERS: Final = st.lists(st.sampled_from([OPERAND_FINALIZER, f"example.com/{'x' * 60}", "kubernetes"]), max_size=3)
+OWNERS: Final = st.lists(
+    st.fixed_dictionaries(
+        {"apiVersion": st.just("v1"), "kind": st.just("Secret"), "name": SOME, "uid": SOME},
+        optional={"controller": st.booleans(), "blockOwnerDeletion": st.booleans()},
+    ),
+    max_size=1,
+)
+
+
+def value_of(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
+    """Whatever that schema of OpenAPI takes, and a little more: the API server says no."""
+    if "properties" in schema:
+        fields = {name: value_of(field) for name, field in schema["properties"].items()}
+        required = schema.get("required") or []
+        return st.fixed_dictionaries(
+            {name: fields[name] for name in required},
+            optional={name: field for name, field in fields.items() if name not in required},
+        )
+    match schema.get("type"):
+        case "boolean":
+            return st.booleans()
+        case "integer":
+            return st.integers(-(2**63), 2**63 - 1)
+        case "array":
+            return st.lists(value_of(schema["items"]), max_size=3)
+        case "object" if isinstance(schema.get("additionalProperties"), dict):
+            return st.dictionaries(TEXT, value_of(schema["additionalProperties"]), max_size=2)
+        case "object":
+            return st.dictionaries(TEXT, FREE, max_size=3)
+        case "string" if schema.get("format") == "date-time":
+            return st.just("2026-11-25T18:00:00Z")
+        case "string" if schema.get("minLength"):
+            return SOME
+        case "string":
+            return TEXT | st.sampled_from(schema.get("enum") or [""])
+    return FREE
+
+
+def objects(resource: Resource) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects of a kind, without a name."""
+    definition = yaml.safe_load((CRDS / f"{resource.plural}.yaml").read_text())
+    (version,) = [each for each in definition["spec"]["versions"] if each["name"] == resource.version]
+    schema = version["schema"]["openAPIV3Schema"]["properties"]
+    protected = st.dictionaries(st.just(PREVENT_DELETION_ANNOTATION), st.sampled_from(["true", "no"]), max_size=1)
+    meta = st.fixed_dictionaries(
+        {"finalizers": FINALIZERS},
+        optional={"annotations": protected | st.dictionaries(KEYS, TEXT, max_size=1), "ownerReferences": OWNERS},
+    )
+    return st.fixed_dictionaries(
+        {"metadata": meta, "spec": value_of(schema["spec"])}, optional={"status": value_of(schema["status"])}
+    )
+
+
+SERVICES: Final = st.one_of(
+    *(st.tuples(st.just(each), objects(each)) for each in (SERVICE_INSTANCES, SERVICE_BINDINGS))
+)
+"""ServiceInstances and ServiceBindings of any shape."""
