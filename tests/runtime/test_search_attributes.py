@@ -1,5 +1,6 @@
 """Search attributes are a convenience: without the right to them, or room for them, everything else works."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,11 +26,14 @@ COMMAND = (
 
 @pytest.fixture(scope="module")
 def crowded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TemporalServer]:
-    """A server without ours, which the first test leaves without room for them."""
+    """A server without ours, and without room for them."""
     server = TemporalServer(tmp_path_factory.mktemp("crowded"), ui=False)
     server.start()
-    yield server
-    server.stop()
+    try:
+        asyncio.run(fill(server.address))
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture
@@ -37,8 +41,9 @@ async def client(crowded_server: TemporalServer) -> Client:
     return await Client.connect(crowded_server.address, data_converter=pydantic_data_converter)
 
 
-async def fill(client: Client) -> None:
+async def fill(address: str) -> None:
     """Register others' attributes until the server takes no more."""
+    client = await Client.connect(address)
     kind = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     for number in range(100):
         request = AddSearchAttributesRequest(namespace="default", search_attributes={f"Others{number}": kind})
@@ -60,7 +65,6 @@ def refuse(monkeypatch: pytest.MonkeyPatch, client: Client, *calls: str) -> None
 
 
 async def test_without_room_there_is_one_warning_with_the_command_to_type(client: Client) -> None:
-    await fill(client)
     with capture_logs() as lines:
         assert not await have_search_attributes(client)
     (warning,) = lines
