@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kube.answers import Object
-from kube.client import Deletion, Kube, Listing
+from kube.client import Deletion, Kube
 from kube.errors import NotFound
+from kube.reader import Listing
 from kube.resources import LONGEST_NAME, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from models.text import plain, some

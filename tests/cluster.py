@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from kube.answers import Object
-from kube.client import Kube, Listing
+from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused
+from kube.reader import Listing
 from kube.resources import (
     BTP_OPERATORS,
     CHART_KINDS,

@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from kube.answers import Object
 from kube.client import Kube
+from kube.request import REQUESTS
 from kube.resources import (
     BTP_OPERATORS,
     CLUSTER_ROLE_BINDINGS,
@@ -25,7 +26,6 @@ from kube.resources import (
     SERVICES,
     VALIDATING_WEBHOOKS,
 )
-from kube.transport import REQUESTS
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.conditions import Reason

@@ -7,7 +7,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.responsibility import ResponsibilityActivities
 from kube.client import Kube
-from kube.transport import REQUESTS
+from kube.request import REQUESTS
 from localcluster.controlplane import ControlPlane
 from localcluster.lines import Line
 from localcluster.shipped import Shipped

@@ -12,8 +12,8 @@ import pytest
 
 from kube.answers import Object
 from kube.client import Kube
+from kube.request import REQUESTS
 from kube.resources import CHART_KINDS, CONFIG_MAPS, DEPLOYMENTS, VALIDATING_WEBHOOKS
-from kube.transport import REQUESTS
 from localcluster.client import CREDENTIALS, Person
 from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate

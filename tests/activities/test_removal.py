@@ -14,6 +14,7 @@ from activities.teardown import TeardownActivities
 from kube.answers import Object
 from kube.client import Deletion, Kube
 from kube.errors import Refused, Unavailable
+from kube.request import REQUESTS
 from kube.resources import (
     BTP_OPERATORS,
     CLUSTER_ROLES,
@@ -26,7 +27,6 @@ from kube.resources import (
     SERVICE_INSTANCES,
     Resource,
 )
-from kube.transport import REQUESTS
 from localcluster.controlplane import ControlPlane
 from localcluster.shipped import RELEASE
 from models.conditions import Reason

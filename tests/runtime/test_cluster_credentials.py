@@ -17,7 +17,7 @@ import yaml
 from aiohttp import web
 from kubernetes.aio.config import incluster_config
 
-from kube import credentials, transport
+from kube import connections, credentials
 from kube.client import Kube
 from kube.errors import KubeError, Unavailable
 from kube.resources import NAMESPACES, Resource
@@ -42,7 +42,7 @@ print(json.dumps({{"apiVersion": "client.authentication.k8s.io/v1", "kind": "Exe
 
 @pytest.fixture(autouse=True)
 def looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transport, "LOOKED_AT_EVERY", 0.2)
+    monkeypatch.setattr(connections, "LOOKED_AT_EVERY", 0.2)
 
 
 class Login:
@@ -125,7 +125,7 @@ async def looks(kube: Kube, seconds: float = 5.0) -> None:
 async def refused(kube: Kube, file: Path) -> None:
     """Put a token of nobody into the file, and see it used."""
     await asyncio.to_thread(file.write_text, "nobody")
-    await asyncio.sleep(transport.LOOKED_AT_EVERY)
+    await asyncio.sleep(connections.LOOKED_AT_EVERY)
     with pytest.raises(Unavailable, match="Unauthorized"):
         await kube.get(NAMESPACES, "default")
 
@@ -155,7 +155,7 @@ async def test_an_exec_plugin_runs_again_before_its_token_ends(login: Login, mon
         login.says(token=login.token)
         await asyncio.sleep(1.3)
         await looks(kube)
-        await asyncio.sleep(transport.LOOKED_AT_EVERY)
+        await asyncio.sleep(connections.LOOKED_AT_EVERY)
         await looks(kube)
     assert login.runs == 2
 
@@ -171,7 +171,7 @@ async def test_a_plugin_that_fails_is_named_at_the_start_and_waited_for_later(
     async with connected(login.kubeconfig(login.plugin()), monkeypatch) as kube:
         token = login.renew()
         login.says()
-        await asyncio.sleep(transport.LOOKED_AT_EVERY)
+        await asyncio.sleep(connections.LOOKED_AT_EVERY)
         with pytest.raises(Unavailable, match="Unauthorized"):
             await kube.get(NAMESPACES, "default")
         login.says(token=token)
@@ -209,7 +209,7 @@ async def test_a_pod_reads_its_token_again_keeps_it_while_the_file_is_empty_and_
     try:
         await kube.get(NAMESPACES, "default")
         file.write_text("")
-        await asyncio.sleep(transport.LOOKED_AT_EVERY)
+        await asyncio.sleep(connections.LOOKED_AT_EVERY)
         await kube.get(NAMESPACES, "default")
         await refused(kube, file)
         file.write_text(login.token)
@@ -341,7 +341,7 @@ def leads(login: Login, authority: Authority, *ports: int, current: int = 0) -> 
 
 async def answered_by(kube: Kube) -> str:
     """The uid of the cluster that really answers, after whatever has changed was looked at."""
-    await asyncio.sleep(transport.LOOKED_AT_EVERY)
+    await asyncio.sleep(connections.LOOKED_AT_EVERY)
     return str((await kube.get(NAMESPACES, "kube-system"))["metadata"]["uid"])
 
 
@@ -555,6 +555,6 @@ async def test_an_exec_plugin_runs_again_before_its_certificate_ends(
         brings("second", 1)
         await asyncio.sleep(2.5)
         await looks(kube)
-        await asyncio.sleep(transport.LOOKED_AT_EVERY)
+        await asyncio.sleep(connections.LOOKED_AT_EVERY)
         await looks(kube)
     assert login.runs == 2

@@ -9,6 +9,7 @@ from kubernetes.aio import client as aio_client
 
 from kube import transport
 from kube.client import Kube
+from kube.connections import Connections
 from kube.credentials import access_with
 from kube.errors import Stale, Unavailable
 from kube.resources import SERVICE_INSTANCES
@@ -43,7 +44,7 @@ async def breaking(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Kube,
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     configuration = aio_client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    kube = Kube(Transport(access_with(configuration)))
+    kube = Kube(Transport(Connections(access_with(configuration))))
     try:
         await kube.list(SERVICE_INSTANCES)  # leaves a connection that is kept
         yield kube, seen

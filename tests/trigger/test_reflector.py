@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from kube import client as kube_client
+from kube import reader
 from kube.client import Kube
 from kube.reflector import Change, Reflector, Source
 from kube.resources import CONFIG_MAPS
@@ -245,7 +245,7 @@ async def test_a_busy_server_is_given_the_time_it_asks_for(follow: Follow, proxy
 async def test_lists_are_read_in_pages_and_begun_anew_when_a_page_has_expired(
     kube: Kube, follow: Follow, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kube_client, "PAGE", 2)
+    monkeypatch.setattr(reader, "PAGE", 2)
     for name in "bcde":
         await put(kube, name, "1")
     fault = proxy.add(Fault(path="continue=", times=1, status=410))

@@ -14,6 +14,7 @@ from kubernetes.aio import client as aio_client
 from kube import backoff, transport
 from kube.answers import Object
 from kube.client import Kube
+from kube.connections import Connections
 from kube.credentials import access_with
 from kube.errors import KubeError
 from kube.reflector import Reflector, Source
@@ -63,7 +64,7 @@ async def open_both(stranger: Stranger) -> tuple[web.ServerRunner, Kube]:
     await web.TCPSite(server, "127.0.0.1", 0).start()
     configuration = aio_client.Configuration()
     configuration.host = f"http://127.0.0.1:{server.addresses[0][1]}"
-    return server, Kube(Transport(access_with(configuration)))
+    return server, Kube(Transport(Connections(access_with(configuration))))
 
 
 def for_every_answer(answers: st.SearchStrategy[Answer], most: int, check: Check) -> None:
