@@ -25,6 +25,8 @@ HOST: Final = "10.99.0.1"
 """The node's address: this machine's in the namespace, on a wire that leads nowhere."""
 APART: Final = "BTP_TEST_NODE"
 """Variable that says to a command that it runs apart; its value is the name of its control group."""
+NAMESPACES: Final = ("unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc")
+"""The command line in front of what runs apart."""
 SHADOWED: Final = {
     "vm/overcommit_memory": 1,
     "vm/panic_on_oom": 0,
@@ -47,7 +49,10 @@ def missing(programs: Mapping[str, str]) -> str:
     if os.geteuid():
         return "this needs root"
     packages = {package for program, package in programs.items() if not shutil.which(program)}
-    return f"this needs these packages: {' '.join(sorted(packages))}" if packages else ""
+    if packages:
+        return f"this needs these packages: {' '.join(sorted(packages))}"
+    tried = subprocess.run([*NAMESPACES, "true"], capture_output=True, text=True, check=False)
+    return f"this needs a root that may make namespaces: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 def outside(folder: Path, command: list[str]) -> int:
@@ -55,7 +60,7 @@ def outside(folder: Path, command: list[str]) -> int:
     group = f"btp-node-{os.getpid()}"
     child = subprocess.Popen(
         [
-            *("unshare", "--net", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc"),
+            *NAMESPACES,
             *(sys.executable, "-m", "localcluster.apart", str(folder), *command),
         ],
         env={**os.environ, APART: group},
