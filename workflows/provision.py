@@ -6,7 +6,6 @@ and goes on as a DeprovisionWorkflow under the same id: nothing applies the char
 """
 
 import asyncio
-import contextlib
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,7 +22,6 @@ with workflow.unsafe.imports_passed_through():
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
     from models.operator_input import OperatorInput, SoFar
     from models.provision import (
-        LONGEST_QUIET,
         Applied,
         Assessment,
         ChartInput,
@@ -33,7 +31,6 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from models.status import EventInput, Finding, ProgressReport
-    from models.text import code
     from workflows.aside import stand_aside
     from workflows.calls import (
         Overdue,
@@ -50,6 +47,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.failures import explain, is_lost_mandate, nobody_tried, said, was_cancelled
     from workflows.provision_account import ProvisionAccount
     from workflows.readiness_wait import ReadinessWait
+    from workflows.rivalry_watch import RivalryWatch
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
 NOT_TRUSTED: Final = "TokenURLNotTrusted"
@@ -68,10 +66,10 @@ class ProvisionWorkflow:
         self._dirty = False
         self._deleting = False
         self._ready_by = input.so_far.ready_by
-        self._rivalry = input.so_far.rivalry
         self._looked_again = False
         self._written = 0
         self._account = ProvisionAccount(input.mandate)
+        self._rivalry = RivalryWatch(input.so_far.rivalry, self._account)
         self._readiness = ReadinessWait(input.mandate, self._account, is_dirty=lambda: self._dirty)
 
     @workflow.query
@@ -110,25 +108,19 @@ class ProvisionWorkflow:
                 count(result.outcome.value, (took - workflow.info().start_time).total_seconds())
                 return result.model_copy(update={"passes": self._account.passes, "written": self._written})
             if history_is_long():
-                so_far = SoFar(ready_by=self._ready_by, rivalry=self._rivalry)
+                so_far = SoFar(ready_by=self._ready_by, rivalry=self._rivalry.known)
                 workflow.continue_as_new(input.model_copy(update={"so_far": so_far}))
 
     async def _is_contested(self) -> bool:
-        """Stay a while after a field of ours was changed back: only a run remembers how often. True: look again."""
-        if self._rivalry.over_at is None:
-            return False
+        """Stay a while after a field of ours was changed back. True: look again."""
         was_named = bool(self._rivalry.named)
-        with contextlib.suppress(TimeoutError):
-            left = min(max(self._rivalry.over_at - workflow.now(), timedelta(0)), LONGEST_QUIET)
-            await workflow.wait_condition(lambda: self._dirty or self._deleting, timeout=left)
+        if not await self._rivalry.quiet(lambda: self._dirty or self._deleting):
             return True
         self._note([])
         return was_named  # Ready was withheld
 
     def _note(self, contested: list[Contest]) -> None:
-        was_named = self._rivalry.named
-        self._rivalry = self._rivalry.after(contested, workflow.now())
-        if was_named and not self._rivalry.named:
+        if self._rivalry.note(contested):
             self._ready_by = None  # from here on it is about readiness again
 
     async def _undisturbed(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
@@ -210,11 +202,7 @@ class ProvisionWorkflow:
     async def _provide(self, seen: Assessment) -> ProvisionResult | None:
         if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
             await self._account.say(Reason.INITIALIZED, "applying the operand's chart")
-        if self._rivalry.pause:
-            self._account.show(
-                f"Waiting {show_duration(self._rivalry.pause)} before the next write. {code(self._rivalry.named)}"
-            )
-            await workflow.sleep(self._rivalry.pause)
+        await self._rivalry.pause()
         if self._ready_by is None:
             self._readiness.told = ""  # the CR says something else by now
         deadline = workflow.now() + self._limits.ready_timeout
