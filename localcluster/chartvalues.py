@@ -37,7 +37,8 @@ _OPERAND: Final = re.compile(r'    "operand": \{.*?\n    \},\n', re.DOTALL)
 _SETTINGS: Final = re.compile(r'    "settings": \{.*?\n    \},\n', re.DOTALL)
 _HEAD: Final = """# Which values does the chart have?
 
-Values of `chart/btp-manager`. This page is made from the comments in `chart/btp-manager/values.yaml` (`make values`).
+Values of the chart [`chart/btp-manager`](../chart/btp-manager/README.md). This page is made from the comments in
+`chart/btp-manager/values.yaml` (`make values`).
 
 | Value | Default | Meaning |
 |---|---|---|

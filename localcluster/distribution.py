@@ -93,7 +93,7 @@ def build(folder: Path, built: Source, base: str, flags: list[str]) -> list[str]
     shutil.copy(CHECKOUT / "docs" / "prerequisites.yaml", folder)
     module.write(folder, base, flags)
     for chart in CHARTS:
-        _run(str(binary("helm")), "package", str(chart), "--destination", str(folder))
+        _package(chart, folder)
     uv = os.environ.get("UV") or shutil.which("uv")
     if not uv:
         raise RuntimeError("uv is not on PATH; `make release` brings it")
@@ -120,9 +120,8 @@ def checksums(folder: Path) -> dict[str, str]:
 def provenance(built: Source, subjects: dict[str, str], flags: list[str], started: datetime) -> dict[str, Any]:
     """Who built these files from what: an in-toto statement with the predicate of SLSA."""
     inputs = {name: hashlib.sha256((CHECKOUT / name).read_bytes()).hexdigest() for name in ("uv.lock", "Dockerfile")}
-    names = ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY", "GITHUB_RUN_ID")
-    server, repository, run = (os.environ.get(name, "") for name in names)
-    place = {"uri": f"git+{server}/{repository}"} if repository else {}
+    address, run = _repository(), os.environ.get("GITHUB_RUN_ID", "")
+    place = {"uri": f"git+{address}"} if address else {}
     return {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in subjects.items()],
@@ -141,15 +140,31 @@ def provenance(built: Source, subjects: dict[str, str], flags: list[str], starte
                 ],
             },
             "runDetails": {
-                "builder": {"id": f"{server}/{repository}/actions" if repository else "urn:btp-manager:by-hand"},
+                "builder": {"id": f"{address}/actions" if address else "urn:btp-manager:by-hand"},
                 "metadata": {
-                    **({"invocationId": f"{server}/{repository}/actions/runs/{run}"} if run else {}),
+                    **({"invocationId": f"{address}/actions/runs/{run}"} if run else {}),
                     "startedOn": started.isoformat(timespec="seconds"),
                     "finishedOn": datetime.now(UTC).isoformat(timespec="seconds"),
                 },
             },
         },
     }
+
+
+def _repository() -> str:
+    """Where the source is on GitHub, if that is where this runs; else empty."""
+    server, repository = (os.environ.get(name, "") for name in ("GITHUB_SERVER_URL", "GITHUB_REPOSITORY"))
+    return f"{server}/{repository}" if repository else ""
+
+
+def _package(chart: Path, folder: Path) -> None:
+    """The chart as Helm packs it; the manager's says where its source is, if that is known."""
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = Path(shutil.copytree(chart, Path(scratch, chart.name)))
+        if chart == CHARTS[0] and (address := _repository()):
+            with (copy / "Chart.yaml").open("a") as file:
+                file.write(f"home: {address}\nsources: [{address}]\n")
+        _run(str(binary("helm")), "package", str(copy), "--destination", str(folder))
 
 
 def _image(folder: Path, built: Source, objects: list[dict[str, Any]]) -> str:

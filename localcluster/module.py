@@ -17,6 +17,7 @@ from localcluster.controlplane import CHECKOUT
 from models.names import API_GROUP, API_VERSION, KIND, KYMA_NAMESPACE
 
 CHART: Final = CHECKOUT / "chart" / "btp-manager"
+ICON: Final = CHART / "icon.svg"
 DEFAULT_CR: Final = CHECKOUT / "docs" / "btpoperator.yaml"
 RELEASE: Final = "btp-manager"
 LABEL: Final = {"kyma-project.io/module": "btp-operator"}
@@ -55,7 +56,7 @@ def module_config(version: str, base: str) -> dict[str, Any]:
         "defaultCR": f"{base}/default-cr.yaml",
         "repository": base,
         "documentation": f"{base}/docs/install.md",
-        "icons": [{"name": "module-icon", "link": f"{base}/icon.svg"}],
+        "icons": [{"name": "module-icon", "link": f"{base}/{ICON.name}"}],
         "manager": {
             "group": "apps",
             "version": "v1",
@@ -72,12 +73,13 @@ def module_config(version: str, base: str) -> dict[str, Any]:
 
 
 def write(folder: Path, base: str, flags: list[str]) -> None:
-    """All three files."""
+    """All three files, and the icon that the last one names."""
     objects = manifest(flags)
     version = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["version"])
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.yaml").write_text(yaml.safe_dump_all(objects, sort_keys=False))
     (folder / "default-cr.yaml").write_text(DEFAULT_CR.read_text())
+    (folder / ICON.name).write_text(ICON.read_text())
     (folder / "module-config.yaml").write_text(yaml.safe_dump(module_config(version, base), sort_keys=False))
 
 
@@ -92,7 +94,7 @@ def main() -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"written: {', '.join(str(path) for path in sorted(arguments.out.glob('*.yaml')))}")
+    print(f"written: {', '.join(str(path) for path in sorted(arguments.out.iterdir()))}")
     return 0
 
 

@@ -49,8 +49,8 @@ def test_no_pod_carries_the_label_by_which_the_operands_network_policies_select(
 
 def test_the_file_of_modulectl_names_what_is_there(folder: Path) -> None:
     (config,), objects = read(folder, "module-config.yaml"), read(folder, "manifest.yaml")
-    for key in ("manifest", "defaultCR"):
-        assert (folder / config[key].removeprefix(f"{BASE}/")).is_file()
+    for link in (config["manifest"], config["defaultCR"], config["icons"][0]["link"]):
+        assert (folder / link.removeprefix(f"{BASE}/")).is_file()
     manager = config["manager"]
     assert [obj for obj in objects if (obj["kind"], obj["metadata"]["name"]) == (manager["kind"], manager["name"])]
     assert config["version"] == yaml.safe_load((CHECKOUT / "chart/btp-manager/Chart.yaml").read_text())["version"]

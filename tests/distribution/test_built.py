@@ -6,10 +6,12 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from localcluster.binaries import binary
 from tests.distribution.conftest import VERSION, Release
 
 pytestmark = pytest.mark.long
@@ -24,6 +26,14 @@ def check(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+def described(package: Path) -> dict[str, Any]:
+    """What a packaged chart says of itself."""
+    command = [str(binary("helm")), "show", "chart", str(package)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    chart: dict[str, Any] = yaml.safe_load(done.stdout)
+    return chart
+
+
 def test_everything_is_there_and_has_a_checksum_that_one_command_checks(dist: Path, tmp_path: Path) -> None:
     names = {path.name for path in dist.iterdir()} - {"printed"}
     assert names == {
@@ -34,6 +44,7 @@ def test_everything_is_there_and_has_a_checksum_that_one_command_checks(dist: Pa
         "manifest.yaml",
         "default-cr.yaml",
         "module-config.yaml",
+        "icon.svg",
         f"btp_manager-{VERSION}-py3-none-any.whl",
         "provenance.json",
         "SHA256SUMS",
@@ -139,7 +150,8 @@ def test_a_snapshot_needs_no_tag_and_says_what_it_is_wherever_it_goes(
     cosign.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     try:
-        done = release(checkout, "--snapshot", "--set", "image.repository=registry.example/m", PATH=path)
+        github = {"GITHUB_SERVER_URL": "https://github.example", "GITHUB_REPOSITORY": "team/btp-manager"}
+        done = release(checkout, "--snapshot", "--set", "image.repository=registry.example/m", PATH=path, **github)
         assert done.returncode == 0, done.stderr
         assert "a snapshot of" in done.stdout and "no release: do not publish it" in done.stdout
         assert "Nothing is signed: there is neither a key" in done.stdout
@@ -148,6 +160,9 @@ def test_a_snapshot_needs_no_tag_and_says_what_it_is_wherever_it_goes(
         assert (parameters["tag"], parameters["changedFiles"]) == (None, ["NOTES"])
         for name in ("btp-manager.yaml", "manifest.yaml"):
             assert f"image: registry.example/m:{VERSION}" in (checkout / "dist" / name).read_text()
+        address = "https://github.example/team/btp-manager"
+        chart = described(checkout / "dist" / f"btp-manager-{VERSION}.tgz")
+        assert (chart["home"], chart["sources"]) == (address, [address])
         # What failed leaves what was there before.
         refused = release(checkout, "--snapshot", "--set", "nonsense=1")
         assert refused.returncode == 2 and "nonsense" in refused.stderr

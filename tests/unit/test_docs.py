@@ -13,7 +13,14 @@ from localcluster.controlplane import CHECKOUT
 from models.conditions import Reason
 from runtime.settings import CodecServerSettings, TriggerSettings, WorkerSettings
 
-PAGES = sorted([CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *(CHECKOUT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        CHECKOUT / "README.md",
+        CHECKOUT / "CONTRIBUTING.md",
+        CHECKOUT / "chart" / "btp-manager" / "README.md",
+        *(CHECKOUT / "docs").rglob("*.md"),
+    ]
+)
 COMMANDS = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
 PROGRAM: Any = typer.main.get_command(app)
 KINDS = (WorkerSettings, TriggerSettings, CodecServerSettings)
