@@ -326,6 +326,15 @@ def test_every_pod_has_what_is_added_to_them() -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] and pod["securityContext"]["runAsNonRoot"]
 
 
+def test_the_metrics_service_has_the_annotations_by_which_others_find_it() -> None:
+    def annotations(*values: str) -> Any:
+        return only(template(*values), "Service", f"{RELEASE}-metrics")["metadata"].get("annotations")
+
+    assert annotations() is None
+    found = {"prometheus.io/scrape": "true", "prometheus.io/port": "8080"}
+    assert annotations(f"monitoring.serviceAnnotations={json.dumps(found)}") == found
+
+
 def test_network_policies_follow_the_address_and_name_the_peers_that_are_given() -> None:
     def egress(*values: str) -> dict[int, Any]:
         policy = only(template(*values), "NetworkPolicy", f"{RELEASE}-worker")["spec"]
