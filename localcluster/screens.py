@@ -79,7 +79,7 @@ def main() -> int:
             return status is not None and "soft delete follows" in status.message
 
         wait_until(says_when_it_ends, "the deletion to say how long it waits", seconds=60)
-        kubectl(environment, "kubectl-deleting", "get", "btpoperators", "-A", "-o", "wide")
+        kubectl(environment, "kubectl-deleting", "get", "btpoperators", "-A")
         btpctl(environment, "btpctl-status", "status")
         why = ("--by", "alice", "--why", "the broker is back at four")
         btpctl(environment, "btpctl-extend", "extend", "--minutes", "60", *why)

@@ -58,3 +58,34 @@ def test_every_alert_says_what_is_so_and_its_page_what_to_do(rule: dict[str, Any
 
 def test_every_panel_of_the_dashboard_says_what_it_shows() -> None:
     assert [panel["title"] for panel in PANELS if not panel.get("description")] == []
+
+
+SOURCES = [
+    path
+    for folder in ("activities", "kube", "operand", "runtime", "trigger", "worker", "workflows")
+    for path in sorted((CHECKOUT / folder).rglob("*.py"))
+]
+MADE = {name for path in SOURCES for name in re.findall(r'"(btp_[a-z_]+)"', path.read_text())}
+SUFFIX = re.compile(r"_(total|bucket|count|sum)$")
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_every_metric_of_ours_in_an_expression_is_made_somewhere(expression: str) -> None:
+    """That each is exported by running processes, and Temporal's too, tests/e2e/test_least_privilege.py shows."""
+    ours = {name for name in metrics(expression) if name.startswith("btp_")}
+    assert {name for name in ours if name not in MADE and SUFFIX.sub("", name) not in MADE} == set()
+
+
+def test_grafana_finds_its_datasource_by_a_variable_and_every_panel_by_an_id_and_a_place_of_its_own() -> None:
+    (variable,) = DASHBOARD["templating"]["list"]
+    assert (variable["type"], variable["query"]) == ("datasource", "prometheus")
+    assert {panel["datasource"]["uid"] for panel in PANELS} == {f"${{{variable['name']}}}"}
+    every = DASHBOARD["panels"]
+    assert len({panel["id"] for panel in every}) == len(every)
+    places = [
+        (x, y)
+        for at in (panel["gridPos"] for panel in every)
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
+    assert len(places) == len(set(places)) and max(x for x, _ in places) < 24
