@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio import activity
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import CancelledError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import WorkflowEnvironment
 
 from models.conditions import Reason
@@ -16,6 +17,7 @@ from models.deletion_record import DeletionRecord
 from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.names import DEFECT
 from models.provision import ProvisionOutcome, ProvisionResult
+from models.status import StatusInput
 from tests.workflows.world import World, an_input, lost, refused, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
@@ -65,6 +67,28 @@ async def test_a_deadline_that_passes_while_nobody_restores_the_operand_is_no_tr
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0)
     assert any("one last attempt of 2m" in message for message in world.messages)
     assert world.called.count("hard delete") == 1  # within the last attempt
+
+
+async def test_the_clock_of_the_last_attempt_starts_when_the_cr_says_so_and_not_while_nobody_could_write_it(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """Its time is fixed before it is written down, and the API server may go again in just that moment."""
+    world = World(instances=3, away=True, returns=22)
+    refusals = 3  # once a minute: longer than the last attempt's two minutes
+
+    def write_down(input: StatusInput) -> None:
+        nonlocal refusals
+        if input.deletion and input.deletion.last_attempt_ends and refusals:
+            if activity.info().is_local:  # whose pauses no server's clock can skip
+                raise ApplicationError("the API server is away", type="Unavailable")
+            refusals -= 1
+            raise ApplicationError("the API server is away", type="Unavailable", next_retry_delay=timedelta(minutes=1))
+
+    world.on_status = write_down
+    result = await deprovision(skipping, world)
+    assert (result.mode, result.abandoned_total, refusals) == (DeletionMode.HARD, 0, 0)
+    assert world.called.count("soft delete") == 1 and world.instances == 0  # which finds nothing to let go
+    assert world.record is not None and world.record.soft_delete_began is None
 
 
 async def test_the_last_attempt_is_granted_once(skipping: WorkflowEnvironment) -> None:

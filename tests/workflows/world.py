@@ -104,6 +104,8 @@ class World:
     asked: int = 0
     on_look: Callable[[], None] = lambda: None
     on_hard_delete: Callable[[], None] = lambda: None
+    on_status: Callable[[StatusInput], None] = lambda _: None
+    """May refuse what is about to be written to the CR."""
     called: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     messages: list[str] = field(default_factory=list)
@@ -151,6 +153,7 @@ class World:
 
     @activity.defn
     async def set_status(self, input: StatusInput) -> bool:
+        self.on_status(input)
         self.record = input.deletion or self.record
         self.reasons.append(input.finding.reason)
         self.messages.append(input.finding.message)
