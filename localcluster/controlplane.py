@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcluster.binaries import binary
+from localcluster.etcd import Etcd
 from localcluster.processes import Process, free_port, listens, own_folder, probe, wait_until
 from localcluster.started import Started
 from localcluster.webhooks import WebhookRoute
@@ -142,6 +143,11 @@ class ControlPlane(Started):
         self._apiserver.thaw()
 
     @property
+    def etcd(self) -> Etcd:
+        """Where the API server keeps its objects."""
+        return Etcd(f"http://127.0.0.1:{self._etcd_port}")
+
+    @property
     def certificate(self) -> Path:
         """The API server's own certificate, which is its CA too; its key lies beside it."""
         return self.folder / "certs" / "apiserver.crt"
@@ -227,6 +233,8 @@ class ControlPlane(Started):
 
     def start_node(self) -> None:
         """The node is back at once, without waiting for its old lease to run out."""
+        if self._controllers[-1].alive:
+            return
         self.request("DELETE", f"/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/{NODE}")
         self._controllers[-1] = self._kwok()
 

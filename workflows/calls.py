@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from models.mandate import Mandate
     from models.names import SUPERSEDED
     from models.status import Finding, StatusInput
-    from workflows.failures import AWAY, may_pass
+    from workflows.failures import AWAY, is_away, may_pass
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
@@ -30,6 +30,8 @@ LOOKING: Final = workflow.ActivityCancellationType.TRY_CANCEL
 DEAD_AFTER: Final = timedelta(seconds=8)
 """After the last heartbeat the next attempt begins, on another worker: a dead one is replaced within 10 s. Workers send
 a heartbeat every 3 s (worker/__main__.py), so two in a row may be lost."""
+LONGEST_PAUSE: Final = timedelta(seconds=3)
+"""Between attempts nobody watches the CR: a run that lost its mandate ends within five seconds all the same."""
 LOCAL: Final = workflow.LocalActivityConfig(
     # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retries keep
     # the workflow task open, invisibly and at three events each few seconds: so they are short.
@@ -47,10 +49,14 @@ LOCAL: Final = workflow.LocalActivityConfig(
 WAITING: Final = workflow.ActivityConfig(
     # The same once the API server is away: pending in the UI with its last failure, without an event for a retry.
     start_to_close_timeout=timedelta(seconds=30),
-    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5)),
+    retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=LONGEST_PAUSE),
     cancellation_type=WAIT,
 )
-AGAIN: Final = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=timedelta(seconds=10))
+AGAIN: Final = RetryPolicy(initial_interval=timedelta(milliseconds=500), maximum_interval=LONGEST_PAUSE)
+PATIENCE: Final = timedelta(seconds=15)
+"""For a look that can be done without, where the API server answers everybody else."""
+OUTAGE: Final = timedelta(minutes=2)
+"""For the same while it answers nobody: each time that this is over adds a few events to the history."""
 A_MOMENT: Final = timedelta(seconds=1)
 """The shortest limit of an activity, and the shortest pause."""
 OVERDUE: Final = timedelta(seconds=5)
@@ -110,6 +116,32 @@ async def quick(method: Callable[[Any, Any], Awaitable[T]], input: Any) -> T:
             raise
         workflow.logger.warning("waiting for the API server: %s", error.cause or error)
     return await workflow.execute_activity_method(method, input, **WAITING)
+
+
+async def patient(method: Callable[[Any, Any], Awaitable[T]], input: Any) -> T:
+    """A short look that can be done without. Only an API server that answers nothing at all is waited for.
+
+    One that answers, but refuses just this look with what may pass (an object that it cannot read, a webhook that is
+    down), may do so for ever.
+
+    Raises:
+        FailureError: it was refused, or failed for half a minute.
+    """
+    try:
+        return await workflow.execute_local_activity_method(method, input, **LOCAL)
+    except FailureError as error:
+        if not may_pass(error):
+            raise
+        workflow.logger.warning("trying again: %s", error.cause or error)
+    options = WAITING.copy()
+    options["schedule_to_close_timeout"] = PATIENCE
+    while True:
+        try:
+            return await workflow.execute_activity_method(method, input, **options)
+        except FailureError as error:
+            if not is_away(error):
+                raise
+            options["schedule_to_close_timeout"] = OUTAGE
 
 
 class Overdue(Exception):

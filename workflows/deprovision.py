@@ -40,6 +40,7 @@ with workflow.unsafe.imports_passed_through():
         count,
         last_words,
         needs_input,
+        patient,
         quick,
     )
     from workflows.confirmation import Confirmation
@@ -275,7 +276,7 @@ class DeprovisionWorkflow:
     async def _remaining(self) -> Remaining:
         """What is left; where counting is refused, that is what there is to say."""
         try:
-            return await quick(ServiceObjectActivities.count_service_objects, self._mandate)
+            return await patient(ServiceObjectActivities.count_service_objects, self._mandate)
         except FailureError as error:
             if was_cancelled(error):
                 raise

@@ -68,6 +68,17 @@ def may_pass(error: FailureError) -> bool:
     return not was_cancelled(error) and (failure_type(error) in PASSING or isinstance(cause_of(error), TimeoutError))
 
 
+def is_away(error: FailureError) -> bool:
+    """Whether no worker was there, or none that reaches the right API server: nobody could even ask."""
+    if was_cancelled(error):
+        return False
+    cause = cause_of(error)
+    last = cause.cause if isinstance(cause, TimeoutError) else cause
+    if isinstance(last, ApplicationError):
+        return last.type in (AWAY, OTHER_CLUSTER) or _is_shutdown(last)
+    return last is None
+
+
 def explain(error: FailureError) -> Finding | None:
     """What a failed activity says about the cluster; None if its failure has no reason of ours."""
     cause = cause_of(error)

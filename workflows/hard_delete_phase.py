@@ -24,10 +24,10 @@ with workflow.unsafe.imports_passed_through():
     from models.limits import Limits
     from models.operator_input import OperatorInput
     from models.provision import ChartInput
-    from workflows.calls import A_MOMENT, Overdue, history_is_long, long, stop, until_done
+    from workflows.calls import A_MOMENT, LONGEST_PAUSE, Overdue, history_is_long, long, stop, until_done
     from workflows.failures import is_lost_mandate, longest_outage, nobody_tried, ran_out_of_time, said, was_cancelled
 
-CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=5))
+CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=LONGEST_PAUSE)
 """Inside the budget one attempt follows the other soon: each watches for a minute anyway."""
 TELL_FIRST: Final = timedelta(seconds=2)
 TELL_LAST: Final = timedelta(seconds=60)

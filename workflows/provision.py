@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
         last_words,
         long,
         needs_input,
+        patient,
         quick,
         set_status,
         stop,
@@ -188,7 +189,7 @@ class ProvisionWorkflow:
     async def _nothing_to_do(self) -> bool:
         """A look at a CR that was Ready. Losing readiness is said before it is repaired."""
         try:
-            survey = await quick(ChartActivities.check_drift, ChartInput(mandate=self._mandate))
+            survey = await patient(ChartActivities.check_drift, ChartInput(mandate=self._mandate))
         except FailureError as error:
             if was_cancelled(error):
                 raise

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         Told,
     )
     from models.text import code
-    from workflows.calls import WAIT, history_is_long, long, needs_input
+    from workflows.calls import AGAIN, WAIT, history_is_long, long, needs_input
     from workflows.failures import said, was_cancelled
 
 FIRST_PAUSE: Final = timedelta(seconds=5)
@@ -55,6 +55,7 @@ async def start_reclaim(mandate: Mandate, reclaim_for: timedelta) -> None:
             mandate,
             schedule_to_close_timeout=RECORDING,
             start_to_close_timeout=timedelta(seconds=30),
+            retry_policy=AGAIN,
             cancellation_type=WAIT,
             summary="may what was abandoned be deleted in SAP BTP?",
         )

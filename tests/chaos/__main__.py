@@ -18,15 +18,8 @@ from functools import partial
 from localcluster.binaries import ensure_all
 from localcluster.controlplane import CHECKOUT
 from tests.chaos.away import ABSENCES, start_orders
-from tests.chaos.degraded import (
-    LASTING,
-    LONGER_THAN_BUDGETS,
-    ONE_OF_TWO,
-    TEMPORAL,
-    emptied,
-    longer_than_budget,
-    one_of_two,
-)
+from tests.chaos.budgets import LONGER_THAN_BUDGETS, longer_than_budget
+from tests.chaos.degraded import LASTING, ONE_OF_TWO, TEMPORAL, emptied, one_of_two
 from tests.chaos.faults import FAULTS
 from tests.chaos.reclaims import TROUBLES, reclaim_stage, tell
 from tests.chaos.replicas import KILLED

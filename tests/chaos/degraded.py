@@ -1,8 +1,7 @@
 """Neither well nor dead: workers that freeze or lose one side, a Temporal that is slow, silent, busy or empty.
 
 Each story has to end as undisturbed. Besides, where one of two workers is in trouble, the world moves on before the
-trouble ends: the worker then holds work that nobody asks for any more, and must not write a thing. Where all are away
-for longer than a budget, the time in which nobody tried must not be held against the objects.
+trouble ends: the worker then holds work that nobody asks for any more, and must not write a thing.
 """
 
 import time
@@ -57,6 +56,15 @@ def temporal_stopped(environment: Environment, _: list[Manager]) -> Iterator[Non
         yield
     finally:
         environment.temporal.start()
+
+
+@contextmanager
+def api_server_stopped(environment: Environment, _: list[Manager]) -> Iterator[None]:
+    environment.cluster.stop_apiserver()
+    try:
+        yield
+    finally:
+        environment.cluster.start_apiserver()
 
 
 def _lines(choose: Callable[[Manager], Line], harm: Callable[[Line], None]) -> Trouble:
@@ -149,60 +157,8 @@ def _world(stage: Stage) -> dict[str, Any]:
     }
 
 
-def _brief(story: Story, name: str, middle: Callable[[Any], bool], **settings: str) -> Story:
+def brief(story: Story, name: str, middle: Callable[[Any], bool], **settings: str) -> Story:
     return replace(story, name=name, in_the_middle=middle, settings={**story.settings, **settings})
-
-
-def _removing(scene: Any) -> bool:
-    return scene.reason() == "HardDeleting" and not scene.person.service_objects()
-
-
-def _installed(scene: Any) -> bool:
-    return any(name.startswith("Deployment") for name in scene.person.managed_objects())
-
-
-AWAY: Final = 18.0
-"""Seconds; longer than each of the budgets below."""
-BRIEF_HARD: Final = _brief(HARD, "hard delete's budget of 15 s", HARD.in_the_middle, BTP_HARD_DELETE_TIMEOUT="15s")
-BRIEF_READY: Final = _brief(PROVISION, "10 s to be ready", _installed, BTP_READY_TIMEOUT="10s")
-BRIEF_REMOVAL: Final = _brief(HARD, "10 s for removing the operand", _removing, BTP_DELETE_REQUEST_TIMEOUT="10s")
-LONGER_THAN_BUDGETS: Final[Mapping[str, tuple[Trouble, Story]]] = {
-    "all workers dead for 18 s, longer than hard delete's budget": (dead, BRIEF_HARD),
-    "all workers frozen for 18 s, longer than hard delete's budget": (frozen, BRIEF_HARD),
-    "no worker hears from Temporal for 18 s, longer than hard delete's budget": (temporal_silent, BRIEF_HARD),
-    "no worker hears from the API server for 18 s, longer than hard delete's budget": (api_server_silent, BRIEF_HARD),
-    "Temporal dead for 18 s, longer than hard delete's budget": (temporal_stopped, BRIEF_HARD),
-    "all workers dead for 18 s, longer than the operand may take to be ready": (dead, BRIEF_READY),
-    "all workers dead for 18 s, longer than the removal may take": (dead, BRIEF_REMOVAL),
-}
-
-
-def longer_than_budget(stage: Stage, story: Story, trouble: Trouble) -> Outcome:
-    """All workers are in trouble until a budget is over; neither the operand nor its pods get on meanwhile."""
-    environment, scene = stage.environment, stage.scene
-
-    def before(environment: Environment) -> None:
-        scene.sap.latency = 2.0 if story is BRIEF_HARD else 0.0
-        if story is BRIEF_READY:
-            environment.cluster.stop_node()
-
-    def away(environment: Environment) -> None:
-        scene.until(lambda: story.in_the_middle(scene), f"{story.name} to be in the middle")
-        with trouble(environment, environment.workers):
-            if story is BRIEF_HARD:
-                assert scene.operand is not None
-                scene.operand.kill()
-            time.sleep(AWAY)
-            scene.sap.latency = 0.0
-            if story is BRIEF_HARD:
-                scene.operand = environment.start_operand()
-            if story is BRIEF_READY:
-                environment.cluster.start_node()
-
-    outcome = stage.play(story, before=before, meanwhile=away)
-    for worker in environment.workers:
-        worker.wait_ready()
-    return outcome
 
 
 def slow(stage: Stage, story: Story) -> Outcome:
@@ -245,7 +201,7 @@ def throttled(stage: Stage, story: Story) -> Outcome:
     return outcome
 
 
-LASTING: Final = _brief(SOFT, "soft deprovisioning, budget 25 s", HARD.in_the_middle, BTP_HARD_DELETE_TIMEOUT="25s")
+LASTING: Final = brief(SOFT, "soft deprovisioning, budget 25 s", HARD.in_the_middle, BTP_HARD_DELETE_TIMEOUT="25s")
 
 
 def emptied(stage: Stage, story: Story) -> Outcome:

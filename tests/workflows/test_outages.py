@@ -190,6 +190,27 @@ async def test_a_count_that_is_refused_is_reported_and_the_deletion_goes_on(skip
     assert len(told) > 3 and result.mode is DeletionMode.SOFT
 
 
+async def test_a_count_that_fails_for_good_though_the_api_server_answers_is_told_and_ends_within_the_budget(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """As where one stored object cannot be read: every list of its kind is answered 500, for ever."""
+    world = World(instances=2, instances_go=False, refused="count_service_objects", refused_as="Unavailable")
+    result = await deprovision(skipping, world, hard_delete_timeout=timedelta(minutes=5))
+    told = [message for message in world.messages if "cannot be counted: count_service_objects: forbidden" in message]
+    assert len(told) > 2 and result.mode is DeletionMode.SOFT
+    assert result.seconds < 6 * 60
+
+
+async def test_a_count_that_no_worker_can_make_is_waited_for_and_nothing_is_said_of_it(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, refused="count_service_objects", refused_as="Away")
+    world.on_refused = lambda times: setattr(world, "refused", "") if times > 40 else None  # for a minute and more
+    result = await deprovision(skipping, world)
+    assert result.mode is DeletionMode.HARD
+    assert not any("cannot be counted" in message for message in world.messages)
+
+
 async def test_a_cancelled_deletion_stops_what_runs_and_says_so_on_the_cr(temporal: Client) -> None:
     world = World(instances=3, let_hard_delete_end=asyncio.Event())
     async with serving(temporal, world) as task_queue:

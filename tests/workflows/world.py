@@ -66,6 +66,8 @@ class World:
     refused: str = ""
     """The look or small write that a right is missing for."""
     refused_as: str = "Refused"
+    on_refused: Callable[[int], None] = lambda times: None
+    times_refused: int = 0
     ready: bool = True
     pod_troubles: list[str] = field(default_factory=list)
     """What keeps a pod from becoming ready, one after the other: each is news to a wait that was not told of it."""
@@ -310,6 +312,8 @@ class World:
 
     def _ask(self, what: str) -> None:
         if self.refused == what:
+            self.times_refused += 1
+            self.on_refused(self.times_refused)
             raise ApplicationError(f"{what}: forbidden (403)", type=self.refused_as)
 
     def activities(self) -> list[Callable[..., Any]]:
