@@ -7,7 +7,7 @@ of our entry; our own apply moves our entry's time. So a smaller entry with the 
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -34,6 +34,8 @@ class OperatorDigest:
     generation: int
     deleting: bool
     metadata: str
+    claimed: bool
+    """Whether it holds our finalizer."""
 
     @classmethod
     def of(cls, obj: ReadObject) -> "OperatorDigest":
@@ -46,7 +48,13 @@ class OperatorDigest:
         operator = operator.model_copy(update={"status": None})
         metadata = _hash([meta.get("labels"), meta.get("annotations")])
         uid, generation, deleting = operator.ref.uid, operator.generation, operator.deleting
-        return cls(operator, state, reason, waits_for, uid, generation, deleting, metadata)
+        return cls(
+            operator, state, reason, waits_for, uid, generation, deleting, metadata, claimed=operator.holds_finalizer
+        )
+
+    def is_only_claimed_after(self, before: "OperatorDigest") -> bool:
+        """Whether nothing happened but that we put our finalizer on it."""
+        return self == replace(before, claimed=True)
 
 
 @dataclass(frozen=True, slots=True)

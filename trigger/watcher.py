@@ -116,7 +116,7 @@ class Watcher:
             return []
         concerned: list[Operator] = []
         if change.source is self._operators.source:
-            if self._is_settled_spare(change):
+            if self._is_settled_spare(change) or _is_our_claim(change):
                 return []
             concerned = [change.after.operator] if change.after else []
             if change.before is not None and (change.after is None or _made_again(change)):
@@ -141,6 +141,12 @@ class Watcher:
 
     def _known(self) -> list[Operator]:
         return [digest.operator for digest in self._operators.known.values()]
+
+
+def _is_our_claim(change: Change) -> bool:
+    before: OperatorDigest | None = change.before
+    after: OperatorDigest | None = change.after
+    return before is not None and after is not None and after.is_only_claimed_after(before)
 
 
 def _made_again(change: Change) -> bool:

@@ -80,5 +80,17 @@ async def test_a_cr_stands_aside_alive_and_in_deletion_and_the_wait_ends_with_th
     assert (await deprovision(steps.responsibility.assess_deletion, mandate)).aside == ""
 
 
+async def test_the_wait_for_the_other_manager_ends_with_the_cr(cluster: Kube, worker: Kube, mandate: Mandate) -> None:
+    """Its run would stay open for a quarter of an hour else, if no trigger tells it."""
+    await deploy(cluster, replicas=1)
+    ref, waiting = mandate.ref, OtherManagerActivities(worker).wait_until_alone
+    wait = asyncio.create_task(provision(waiting, ChartInput(mandate=mandate)))
+    await asyncio.sleep(1)
+    assert not wait.done()
+    await cluster.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": None}})
+    await cluster.delete(BTP_OPERATORS, ref.name, ref.namespace)
+    await asyncio.wait_for(wait, 20)
+
+
 def test_the_doctor_asks_for_the_right_to_see_it() -> None:
     assert (LEASES, "get", KYMA_NAMESPACE, GO_MANAGER_LEASE) in needed([])

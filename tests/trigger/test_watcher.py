@@ -258,6 +258,16 @@ async def test_our_own_writes_on_a_cr_wake_nobody(observed: Observed, worker: Ku
     assert observed.refs == []
 
 
+async def test_a_cr_whose_finalizer_somebody_removes_is_looked_at_again(
+    observed: Observed, kube: Kube, worker: Kube, ref: OperatorRef
+) -> None:
+    """Without it nothing keeps the CR until the operand is gone; a run that waits may not see it by itself."""
+    await provision(ResponsibilityActivities(worker).add_finalizer, await mandate_for(worker, ref))
+    await observed.settle()
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": None}})
+    await observed.said(("btpoperator", False))
+
+
 async def test_every_prerequisite_that_appears_changes_or_goes_wakes_the_responsible_cr(
     observed: Observed, kube: Kube, person: Person, ref: OperatorRef
 ) -> None:

@@ -72,7 +72,11 @@ def test_a_status_write_on_a_btpoperator_changes_nothing_of_its_digest() -> None
         }
         return OperatorDigest.of({"metadata": {**meta, **more}})
 
-    assert operator() == operator(resourceVersion="2", finalizers=["operator.kyma-project.io/btp-manager"])
+    claimed = {"finalizers": ["operator.kyma-project.io/btp-manager"]}
+    assert operator() == operator(resourceVersion="2", finalizers=["example.com/theirs"])
+    assert operator(**claimed).is_only_claimed_after(operator())
+    assert not operator().is_only_claimed_after(operator(**claimed))
+    assert not operator(labels={"a": "b"}, **claimed).is_only_claimed_after(operator())
     assert operator() != operator(labels={"a": "b"})
     assert operator() != operator(deletionTimestamp="now")
     assert operator() != operator(uid="2")
