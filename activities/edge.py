@@ -7,6 +7,7 @@ foresees is a defect: one line in the log and a metric, and nothing of its text 
 import functools
 import traceback
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar, cast
 
@@ -15,7 +16,7 @@ from prometheus_client import Counter
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, FailureError
 
-from dispatch.names import workflow_id
+from dispatch.names import OF_A_RECLAIM, all_workflows, reclaim_id, resyncs, shown_reclaims, workflow_id
 from kube.errors import KubeError
 from models.mandate import Mandate, Mandated
 from models.names import (
@@ -28,6 +29,8 @@ from models.names import (
     RESYNC_WORKFLOW,
     SUPERSEDED,
 )
+from models.reclaim import ReclaimEnd, Scope
+from models.resync import ResyncInput
 from operand.errors import Passing, Permanent
 from operand.installation import Superseded
 from operand.mandated import MandateLost, OtherCluster
@@ -76,15 +79,52 @@ def checked(method: F) -> F:
     return cast(F, run)
 
 
+@dataclass(frozen=True)
+class _Own:
+    """Under which id a workflow may ask: `begins`, and nothing behind it unless there is a place for a part."""
+
+    begins: str
+    a_part: bool = False
+    ends: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.begins}{'...' if self.a_part else ''}{self.ends}"
+
+    def is_that_of(self, identity: str) -> bool:
+        if not self.a_part:
+            return identity == self.begins
+        longer = len(identity) > len(self.begins) + len(self.ends)
+        return longer and identity.startswith(self.begins) and identity.endswith(self.ends)
+
+
+def _own(input: Any, queue: str) -> list[_Own]:
+    """The workflows to which this input belongs. They are bound to it by their ids, as their mandates are."""
+    match input:
+        case Mandate() as mandate:
+            return [_Own(workflow_id(mandate, queue))]
+        case Mandated(mandate=mandate):
+            return [_Own(workflow_id(mandate, queue))]
+        case Scope(only_show=True):
+            return [_Own(shown_reclaims(queue), a_part=True)]
+        case Scope(cluster=cluster, ref=ref):
+            return [_Own(reclaim_id(queue, Mandate(cluster=cluster, ref=ref) if ref else None))]
+        case ReclaimEnd(cluster=cluster):  # an Event, and none of a CR
+            return [_Own(reclaim_id(queue)), _Own(all_workflows(cluster, queue), a_part=True, ends=OF_A_RECLAIM)]
+        case ResyncInput():
+            return [_Own(resyncs(queue), a_part=True)]
+    return []
+
+
 def _check_caller(name: str, input: Any) -> None:
-    """Only the CR's own workflow acts for the CR: an activity can be scheduled by whoever reaches Temporal."""
+    """Only the input's own workflow asks for it: an activity can be scheduled by whoever reaches Temporal."""
     info = activity.info()
     types = (OF_ONE_TYPE[name],) if name in OF_ONE_TYPE else OF_A_CR
-    mandate = input if isinstance(input, Mandate) else input.mandate if isinstance(input, Mandated) else None
-    expected = workflow_id(mandate, info.task_queue) if mandate else info.workflow_id
-    if info.workflow_type not in types or info.workflow_id != expected:
+    own = _own(input, info.task_queue)
+    if info.workflow_type not in types or not any(each.is_that_of(info.workflow_id or "") for each in own):
+        mandate = input if isinstance(input, Mandate) else input.mandate if isinstance(input, Mandated) else None
         what = f"{name} for BtpOperator {mandate.ref}" if mandate else name
-        message = f"{what} belongs to workflow {expected} of type {' or '.join(types)}"
+        whose = " or ".join(map(str, own)) or "of no id"
+        message = f"{what} belongs to workflow {whose} of type {' or '.join(types)}"
         raise ApplicationError(message, type="Refused", non_retryable=True)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import ValidationError
 from temporalio import activity
 
 from activities.edge import checked
@@ -13,7 +12,6 @@ from kube.client import Kube
 from kube.errors import Conflict, NotFound
 from kube.resources import BTP_OPERATORS
 from models.conditions import REFUSED, Reason, ready_condition, status_after
-from models.deletion_record import DeletionRecord
 from models.deprovision import DeletionAssessment, ReleaseKind
 from models.limits import Bounds
 from models.mandate import Mandate
@@ -102,7 +100,9 @@ class ResponsibilityActivities:
                     {"metadata": {"resourceVersion": contender.resource_version}, "status": told},
                     subresource="status",
                 )
-        await self._set_finalizers(me, [*me.finalizers, FINALIZER])
+        # Where it carries none, there is no list to add to.
+        path, value = ("/metadata/finalizers/-", FINALIZER) if me.finalizers else ("/metadata/finalizers", [FINALIZER])
+        await self._patch(me, {"op": "add", "path": path, "value": value})
         return True
 
     @activity.defn
@@ -111,7 +111,7 @@ class ResponsibilityActivities:
         """Take our finalizer off a CR that is not, or no longer, responsible. Others' finalizers stay."""
         me = _find(mandate.ref, await self._operators.look())
         if me is not None and me.holds_finalizer:
-            await self._set_finalizers(me, [name for name in me.finalizers if name != FINALIZER])
+            await self._patch(me, {"op": "remove", "path": f"/metadata/finalizers/{me.ours_at}"})
 
     @activity.defn
     @checked
@@ -130,22 +130,20 @@ class ResponsibilityActivities:
             return DeletionAssessment(kind=ReleaseKind.LET_GO)
         return DeletionAssessment(
             kind=ReleaseKind.DEPROVISION,
-            record=_record(me.status),
+            record=me.deletion,
             confirmed=me.force_delete,
             refused=ready_condition(me.status).get("reason") in REFUSED,
             aside=_another_runs(await other_manager(self._kube)),
             bounds=self._bounds,
         )
 
-    async def _set_finalizers(self, operator: Operator, finalizers: list[str]) -> None:
-        """Raises Conflict when the CR is not the one that was seen; the retry looks at all CRs again."""
+    async def _patch(self, operator: Operator, operation: Mapping[str, Any]) -> None:
+        """One change of the CR as it was seen. Raises Conflict when it is not; the retry looks at all CRs again."""
+        ref, seen = operator.ref, operator.resource_version
+        # A version that is not the present one is a conflict; a test that does not hold would be an invalid request.
+        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": seen}
         try:
-            await self._kube.merge(
-                BTP_OPERATORS,
-                operator.ref.name,
-                operator.ref.namespace,
-                {"metadata": {"resourceVersion": operator.resource_version, "finalizers": finalizers}},
-            )
+            await self._kube.json_patch(BTP_OPERATORS, ref.name, ref.namespace, [version, operation])
         except NotFound as error:
             raise Conflict(str(error), status=409) from error
 
@@ -154,14 +152,6 @@ def _another_runs(seen: str) -> str:
     """What a CR says while the Go manager runs, which one sees by `seen`; empty where nothing is seen."""
     means = "nothing is applied and nothing deleted until it is stopped, as docs/upgrade.md says"
     return f"the Go manager runs here ({seen}): {means}" if seen else ""
-
-
-def _record(status: Mapping[str, Any] | None) -> DeletionRecord | None:
-    """What stands in `status.deletion`; nothing if it is not there or cannot be read."""
-    try:
-        return DeletionRecord.model_validate((status or {})["deletion"])
-    except (KeyError, ValidationError):
-        return None
 
 
 def _find(ref: OperatorRef, operators: list[Operator]) -> Operator | None:

@@ -66,11 +66,11 @@ async def _look(options: Options) -> tuple[list[str], list[str]]:
 
 
 async def _operators(kube: Kube, namespace: str) -> list[str]:
+    pages = kube.pages(BTP_OPERATORS, namespace or None, metadata_only=True)
     try:
-        found = await kube.list(BTP_OPERATORS, namespace or None, metadata_only=True)
+        return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" async for page, _ in pages for obj in page]
     except NotFound:  # no CustomResourceDefinition, so none can exist
         return []
-    return [f"{obj['metadata']['namespace']}/{obj['metadata']['name']}" for obj in found.items]
 
 
 async def may_reclaim(kube: Kube) -> bool:

@@ -16,6 +16,7 @@ from btpctl.connections import Ends, connected
 from btpctl.errors import CommandError, answered
 from btpctl.options import Options, command
 from btpctl.workers import unanswered
+from dispatch.names import reclaim_id, shown_reclaims
 from models.durations import show_duration
 from models.names import LOOK_AGAIN, RECLAIM_WORKFLOW
 from models.reclaim import Outcome, ReclaimInput, ReclaimResult
@@ -51,7 +52,7 @@ async def _show(options: Options) -> ReclaimResult:
         starting = ends.temporal.start_workflow(
             RECLAIM_WORKFLOW,
             _input(ends, options, only_show=True),
-            id=f"{ends.cluster.identity.task_queue}/reclaim/shown-{uuid.uuid4()}",
+            id=f"{shown_reclaims(ends.cluster.identity.task_queue)}{uuid.uuid4()}",
             task_queue=ends.cluster.identity.task_queue,
             result_type=ReclaimResult,
         )
@@ -87,7 +88,7 @@ async def _result(ends: Ends, handle: WorkflowHandle[Any, ReclaimResult], option
 
 async def _start(options: Options) -> str:
     async with connected(options) as ends:
-        identity = f"{ends.cluster.identity.task_queue}/reclaim/all"
+        identity = reclaim_id(ends.cluster.identity.task_queue)
         try:
             starting = ends.temporal.start_workflow(
                 RECLAIM_WORKFLOW,

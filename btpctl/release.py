@@ -73,7 +73,7 @@ async def _look(options: Options, name: str, force: bool) -> Behind:
         if not operator.deleting:
             raise CommandError(f"{operator.ref} is not being deleted: kubectl delete it first")
         if not operator.holds_finalizer:
-            held = ", ".join(some(list(operator.finalizers))) or "nothing"
+            held = ", ".join(operator.held_by) or "nothing"
             raise CommandError(f"{operator.ref} does not carry the manager's finalizer; it is held by {held}")
         doubt = await _check_no_worker(here, options, force)
         objects = await service_objects(here, options)

@@ -1,19 +1,25 @@
 """Which BtpOperator is which, and which of them is responsible for the operand.
 
 The rule of responsibility is one pure function over all CRs of the cluster, so any number of workers come to the
-same answer whatever order they see the CRs in.
+same answer whatever order they see the CRs in. All of them are kept at once, so of each only what decisions need, and
+of that no more than so much: finalizers, annotations and statuses may be as large as etcd takes.
 """
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.conditions import CONDITION_TYPE, MAX_MESSAGE, ready_condition
+from models.deletion_record import DeletionRecord
 from models.names import FINALIZER, FORCE_DELETE_LABEL
+from models.text import some
 
 MAX_UID: Final = 64
 """Characters of a uid; Kubernetes makes UUIDs of 36."""
+MAX_WORD: Final = 64
+"""Characters kept of a state, a reason or a time that somebody else may have written; ours are shorter."""
 
 
 class OperatorRef(BaseModel):
@@ -38,30 +44,41 @@ class Operator(BaseModel):
     created: datetime
     resource_version: str = ""
     generation: int = 0
-    finalizers: tuple[str, ...] = ()
+    finalizers: int = 0
+    """How many it carries."""
+    ours_at: int | None = None
+    """Where among them ours is; None if it is not there."""
+    held_by: tuple[str, ...] = ()
+    """A few of them, shortened, for people."""
     deleting: bool = False
     force_delete: bool = False
     """Labelled so that its deletion may take service objects along."""
     status: dict[str, Any] | None = None
+    """The state and the condition `Ready`, each of bounded length."""
+    deletion: DeletionRecord | None = None
+    """What its deletion has decided; None if that is not there or cannot be read."""
 
     @property
     def holds_finalizer(self) -> bool:
-        return FINALIZER in self.finalizers
+        return self.ours_at is not None
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> "Operator":
         """Read a BtpOperator, or its metadata, as the API server sends it."""
         meta = obj["metadata"]
-        status = obj.get("status")
+        status, finalizers = obj.get("status"), meta.get("finalizers") or []
         return cls(
             ref=OperatorRef(namespace=meta["namespace"], name=meta["name"], uid=meta["uid"]),
             created=datetime.fromisoformat(meta["creationTimestamp"]),
             resource_version=meta.get("resourceVersion", ""),
             generation=meta.get("generation", 0),
-            finalizers=tuple(meta.get("finalizers") or ()),
+            finalizers=len(finalizers),
+            ours_at=finalizers.index(FINALIZER) if FINALIZER in finalizers else None,
+            held_by=tuple(some(finalizers)),
             deleting=bool(meta.get("deletionTimestamp")),
             force_delete=(meta.get("labels") or {}).get(FORCE_DELETE_LABEL) == "true",
-            status=status if isinstance(status, dict) else None,
+            status=_kept(status) if isinstance(status, dict) else None,
+            deletion=_deletion(status) if isinstance(status, dict) else None,
         )
 
 
@@ -81,6 +98,30 @@ def contenders(operator: Operator, operators: Iterable[Operator]) -> list[Operat
         for other in operators
         if other.created == operator.created and other.ref.uid != operator.ref.uid and not other.holds_finalizer
     ]
+
+
+def _kept(status: Mapping[str, Any]) -> dict[str, Any]:
+    condition = ready_condition(status)
+    kept = {key: _word(condition[key]) for key in ("status", "reason", "lastTransitionTime") if key in condition}
+    if "observedGeneration" in condition:
+        kept["observedGeneration"] = condition["observedGeneration"]
+    if "message" in condition:
+        kept["message"] = str(condition["message"])[: MAX_MESSAGE + 1]  # one that is too long is none of ours
+    return {
+        "state": _word(status.get("state") or ""),
+        "conditions": [{"type": CONDITION_TYPE, **kept}] if condition else [],
+    }
+
+
+def _word(text: object) -> str:
+    return str(text)[:MAX_WORD]
+
+
+def _deletion(status: Mapping[str, Any]) -> DeletionRecord | None:
+    try:
+        return DeletionRecord.model_validate(status["deletion"])
+    except (KeyError, ValidationError):
+        return None
 
 
 def _seniority(operator: Operator) -> tuple[bool, datetime, str, str, str]:

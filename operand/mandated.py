@@ -61,15 +61,15 @@ class MandatedKube:
             OtherCluster: this is not the mandate's cluster.
             KubeError: the API server did not answer.
         """
-        began = _Clocks()
+        began, operators, version = _Clocks(), list[Operator](), ""
         try:
-            listing = await self._kube.list(BTP_OPERATORS, metadata_only=True)
+            async for page, listed in self._kube.pages(BTP_OPERATORS, metadata_only=True):
+                operators += map(Operator.from_object, page)  # a page at a time: others may have written large ones
+                version = listed
         except KubeError as error:
             if error.status != 404:
                 raise
             operators, version = [], ""  # the definition is not there, so no CR is
-        else:
-            operators, version = [Operator.from_object(obj) for obj in listing.items], listing.resource_version
         if lost := why_lost(self._mandate.ref, self._purpose, operators):
             if await self._kube.cluster_uid(again=True) != self._mandate.cluster:
                 raise OtherCluster(f"BtpOperator {self._mandate.ref} is of another cluster than {self._kube.host}")

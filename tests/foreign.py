@@ -1,12 +1,14 @@
-"""Whatever a tenant may write: values for every field of a kind, as its definition describes the kind."""
+"""Whatever a tenant may write: values for every field of a kind, as its definition describes it; and much of it."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
 from hypothesis import strategies as st
 
-from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.client import Kube
+from kube.resources import BTP_OPERATORS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.controlplane import CHECKOUT
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 
@@ -93,3 +95,18 @@ SERVICES: Final = st.one_of(
     *(st.tuples(st.just(each), objects(each)) for each in (SERVICE_INSTANCES, SERVICE_BINDINGS))
 )
 """ServiceInstances and ServiceBindings of any shape."""
+
+
+async def create_large_operators(kube: Kube, namespace: str, many: int) -> None:
+    """BtpOperators with 310 KB of finalizers, and as much again in the API server's book of who wrote them."""
+    room, label = asyncio.Semaphore(8), "x" * 60
+
+    async def create(number: int) -> None:
+        prefix = f"{label}.{label}.{label}.{label[:40]}.example.com"
+        finalizers = [f"{prefix}/{number}-{each:04}-{'y' * 50}" for each in range(1_000)]
+        meta = {"name": f"large-{number}", "namespace": namespace, "finalizers": finalizers}
+        kind = {"apiVersion": BTP_OPERATORS.api_version, "kind": BTP_OPERATORS.kind}
+        async with room:
+            await kube.create(BTP_OPERATORS, {**kind, "metadata": meta})
+
+    await asyncio.gather(*(create(number) for number in range(many)))

@@ -44,8 +44,8 @@ class OperatorDigest:
         condition = ready_condition(operator.status)
         reason = _known(condition.get("reason"), Reason)
         waits_for = plain(condition.get("message"), LONGEST) if reason == Reason.OLDER_CR_EXISTS else ""
-        # Bulky things that no decision needs are not kept.
-        operator = operator.model_copy(update={"status": None})
+        # What no decision needs here is not kept.
+        operator = operator.model_copy(update={"status": None, "deletion": None, "held_by": ()})
         metadata = _hash([meta.get("labels"), meta.get("annotations")])
         uid, generation, deleting = operator.ref.uid, operator.generation, operator.deleting
         return cls(

@@ -14,6 +14,7 @@ from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
 
 with workflow.unsafe.imports_passed_through():
     from activities.reclaim import ReclaimActivities
+    from dispatch.names import OF_A_RECLAIM
     from models.durations import show_duration
     from models.mandate import Mandate
     from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, LOOK_AGAIN, RECLAIM_WORKFLOW
@@ -71,7 +72,7 @@ async def start_reclaim(mandate: Mandate, reclaim_for: timedelta) -> None:
         await workflow.start_child_workflow(
             RECLAIM_WORKFLOW,
             ReclaimInput(cluster=mandate.cluster, ref=ref, cluster_digest=digest, reclaim_for=reclaim_for),
-            id=f"{workflow.info().workflow_id}/reclaim",
+            id=f"{workflow.info().workflow_id}{OF_A_RECLAIM}",
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
             static_summary=f"Delete in SAP BTP what the deletion of BtpOperator {ref} abandoned",
         )

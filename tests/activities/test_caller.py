@@ -2,12 +2,14 @@
 
 import dataclasses
 import uuid
+from typing import Any
 
 import pytest
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.edge import OF_ONE_TYPE
 from activities.hard_delete import HardDeleteActivities
 from activities.reclaim import ReclaimActivities
 from activities.responsibility import ResponsibilityActivities
@@ -28,6 +30,8 @@ from models.names import (
     KYMA_NAMESPACE,
     OPERAND_DEPLOYMENT,
     PROVISION_WORKFLOW,
+    RECLAIM_WORKFLOW,
+    RESYNC_SCHEDULE,
     RESYNC_WORKFLOW,
 )
 from models.operators import OperatorRef
@@ -99,6 +103,37 @@ async def test_no_workflow_but_a_reclaim_asks_for_reclaim_and_none_but_a_resync_
         with pytest.raises(ApplicationError, match=f"{method.__name__} belongs to workflow") as refused:
             await environment.run(method, input)  # type: ignore[arg-type]
         assert refused.value.non_retryable
+
+
+async def test_a_reclaim_and_a_resync_work_under_their_own_ids_only(worker: Kube, mandate: Mandate) -> None:
+    queue, cluster = ActivityEnvironment().info.task_queue, mandate.cluster
+    own, all_of_it, shown = f"{workflow_id(mandate, queue)}/reclaim", f"{queue}/reclaim/all", f"{queue}/reclaim/shown-1"
+    another = workflow_id(Mandate(cluster=cluster, ref=mandate.ref.model_copy(update={"uid": "another"})), queue)
+    end = ReclaimEnd(cluster=cluster, message="all is gone", left=0)
+    reclaim, resync = ReclaimActivities(worker), ResyncActivities(worker, queue, listed=False)
+    of_a_cr = RoundInput(cluster=cluster, ref=mandate.ref)
+    strangers: dict[Any, tuple[Any, list[str]]] = {
+        reclaim.reclaim_round: (
+            of_a_cr,
+            [f"{another}/reclaim", all_of_it, workflow_id(mandate, queue), f"{own}/x", shown],
+        ),
+        reclaim.end_reclaim: (end, [workflow_id(mandate, queue), shown, "/reclaim", f"{queue}/btpoperator//reclaim"]),
+        resync.nudge_operators: (
+            ResyncInput(cluster=cluster),
+            [f"{RESYNC_SCHEDULE}/{queue}", f"{RESYNC_SCHEDULE}/another-2026-01-01T00:00:00Z", "mine"],
+        ),
+    }
+    for method, (input, ids) in strangers.items():
+        for identity in ids:
+            with pytest.raises(ApplicationError, match=f"{method.__name__} belongs to workflow") as refused:
+                await called_by(identity, OF_ONE_TYPE[method.__name__]).run(method, input)
+            assert refused.value.non_retryable
+    for identity in (all_of_it, own):
+        await called_by(identity, RECLAIM_WORKFLOW).run(reclaim.end_reclaim, end)
+    of_all, only_shown = RoundInput(cluster=cluster), RoundInput(cluster=cluster, ref=mandate.ref, only_show=True)
+    for identity, scope in ((all_of_it, of_all), (shown, only_shown), (own, of_a_cr)):
+        done = await called_by(identity, RECLAIM_WORKFLOW).run(reclaim.reclaim_round, scope)
+        assert "Secret" in done.trouble  # none is there
 
 
 async def test_a_workflow_that_took_the_id_of_a_cr_is_named_while_it_runs(

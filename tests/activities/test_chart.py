@@ -45,6 +45,7 @@ from models.names import (
 )
 from operand import pki
 from operand.rendering import ChartRenderer
+from tests.acting import administrator
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
 from tests.conftest import OPERAND_CHART
@@ -62,9 +63,9 @@ async def chart_arguments(kube: Kube) -> tuple[str, ...]:
 
 
 @pytest.fixture
-def administrator(kube: Kube) -> Steps:
-    """A worker that somebody runs outside of the chart, as an administrator: it gives the operand its rights."""
-    return Steps(kube, ChartRenderer(OPERAND_CHART))
+def outside(kube: Kube) -> Steps:
+    """A worker that somebody runs outside of the chart."""
+    return Steps(administrator(kube, "it gives the operand its rights"), ChartRenderer(OPERAND_CHART))
 
 
 async def test_the_chart_is_applied_becomes_ready_and_a_second_time_nothing_is_sent(
@@ -359,7 +360,7 @@ async def test_custom_certificates_come_and_go_with_the_value(
 
 
 async def test_what_somebody_installed_with_a_field_that_nobody_can_change_is_replaced(
-    administrator: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
+    outside: Steps, kube: Kube, control_plane: ControlPlane, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
     name = "sap-btp-operator-manager-rolebinding"
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"}
@@ -369,11 +370,11 @@ async def test_what_somebody_installed_with_a_field_that_nobody_can_change_is_re
     pods = {"metadata": {"labels": labels}, "spec": {"containers": containers}}
     theirs = {"metadata": {"name": OPERAND_DEPLOYMENT}, "spec": {"selector": {"matchLabels": labels}, "template": pods}}
     control_plane.request("POST", DEPLOYMENTS.path(KYMA_NAMESPACE), theirs)
-    await administrator.apply(mandate)
+    await outside.apply(mandate)
     assert (await kube.get(CLUSTER_ROLE_BINDINGS, name))["roleRef"]["name"] == ROLE
     replaced = (await kube.get(DEPLOYMENTS, OPERAND_DEPLOYMENT, KYMA_NAMESPACE))["spec"]["selector"]["matchLabels"]
     assert "app" not in replaced
-    await administrator.wait_ready(mandate)
+    await outside.wait_ready(mandate)
 
 
 async def test_what_somebody_made_immutable_is_replaced_when_it_has_to_change_and_not_before(

@@ -17,6 +17,7 @@ from kube.resources import (
 from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
 from localcluster.faults import Fault, FaultProxy
+from localcluster.shipped import Shipped
 from models.conditions import Reason, ready_condition
 from models.deletion_record import DeletionRecord, ExtendRequest, HoldRequest, ResumeRequest
 from models.limits import Bounds, Limits
@@ -31,6 +32,7 @@ from models.status import Finding, StatusInput
 from operand.operators import Operators
 from tests.acting import deprovision, mandate_for, provision
 from tests.activities.steps import Steps
+from tests.cluster import connected
 
 
 async def test_the_older_of_two_is_responsible_and_the_other_names_it(
@@ -104,8 +106,8 @@ async def test_many_who_are_looked_at_at_once_cost_few_lists_of_all(worker: Kube
     assert lists_of_operators() - before <= 3
 
 
-async def test_a_look_sees_what_was_there_when_it_was_asked_for(kube: Kube, person: Person) -> None:
-    operators, seen = Operators(kube), asyncio.Event()
+async def test_a_look_sees_what_was_there_when_it_was_asked_for(worker: Kube, person: Person) -> None:
+    operators, seen = Operators(worker), asyncio.Event()
 
     async def look() -> list[str]:
         found = await operators.look()
@@ -178,11 +180,10 @@ async def test_the_status_of_a_cr_that_is_gone_or_made_again_is_left_alone(
 
 
 async def test_a_change_of_state_whose_answer_is_lost_still_has_its_one_event(
-    control_plane: ControlPlane, kube: Kube, ref: OperatorRef, monkeypatch: pytest.MonkeyPatch
+    control_plane: ControlPlane, shipped: Shipped, kube: Kube, ref: OperatorRef
 ) -> None:
     with FaultProxy(control_plane) as proxy:
-        monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig("btp-worker", proxy.url)))
-        lossy = await Kube.from_environment()
+        lossy = await connected(shipped.kubeconfig("worker", proxy.url))
         lost = proxy.add(Fault(methods=("PATCH",), path="/status", lose_answer=True, times=1))
         input = StatusInput(
             mandate=await mandate_for(kube, ref), finding=Finding(reason=Reason.MISSING_SECRET, message="not there")

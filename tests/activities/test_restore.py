@@ -28,7 +28,7 @@ from models.names import (
 )
 from models.provision import Applied, ChartInput
 from operand.rendering import ChartRenderer
-from tests.acting import deprovision
+from tests.acting import administrator, deprovision
 from tests.activities.steps import Steps
 from tests.cluster import ensure_namespace
 from tests.conftest import OPERAND_CHART
@@ -80,12 +80,13 @@ async def test_without_the_managers_secret_the_operand_gets_back_what_it_ran_wit
 async def test_a_worker_that_gives_the_operand_its_rights_gives_them_back_too(
     kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:
-    administrator = Steps(kube, ChartRenderer(OPERAND_CHART))  # the chart's worker cannot: its release has them
-    await administrator.apply(mandate)
+    worker = administrator(kube, "the chart's worker cannot: its release has them")
+    outside = Steps(worker, ChartRenderer(OPERAND_CHART))
+    await outside.apply(mandate)
     await lose(kube, mandate)
     await kube.delete(CLUSTER_ROLES, ROLE)
     await instance(kube, OPERAND_FINALIZER)
-    assert f"ClusterRole {ROLE}" in (await restore(administrator, mandate)).written
+    assert f"ClusterRole {ROLE}" in (await restore(outside, mandate)).written
 
 
 @pytest.mark.parametrize("finalizer", ["", "example.com/theirs"])

@@ -17,11 +17,11 @@ from kube.client import Kube
 from kube.resources import BTP_OPERATORS
 from localcluster.client import Person
 from models.mandate import Mandate
-from models.names import KYMA_NAMESPACE, PROVISION_WORKFLOW, RESYNC_WORKFLOW
+from models.names import KYMA_NAMESPACE, PROVISION_WORKFLOW
 from models.operators import Operator, OperatorRef
 from models.resync import ResyncInput
 from models.status import StatusInput
-from tests.acting import in_a, mandate_for, provision
+from tests.acting import in_a_resync, mandate_for, provision
 
 
 class Recorder:
@@ -46,7 +46,7 @@ class Recorder:
 async def resync(worker: Kube) -> list[str]:
     recorder = Recorder()
     activities = ResyncActivities(worker, "q", listed=True)
-    environment = in_a(RESYNC_WORKFLOW, cast(Client, recorder))
+    environment = in_a_resync(cast(Client, recorder))
     result = await environment.run(activities.nudge_operators, ResyncInput(cluster=await worker.cluster_uid()))
     assert result.nudged == len(recorder.nudged)
     return sorted(recorder.nudged)
@@ -96,7 +96,7 @@ async def test_one_cr_that_cannot_be_nudged_stops_no_other_and_the_resync_counts
     for bad, other in (("a", "b"), ("b", "a")):
         recorder = Recorder(refused=bad)
         activities = ResyncActivities(worker, "q", listed=True)
-        environment = in_a(RESYNC_WORKFLOW, cast(Client, recorder))
+        environment = in_a_resync(cast(Client, recorder))
         with pytest.raises(ApplicationError, match=f"1 of 2 CRs could not be nudged: .*/{bad}: its history is full"):
             await environment.run(activities.nudge_operators, input)
         assert recorder.nudged == [other] and last_success() == before
@@ -113,7 +113,7 @@ async def test_a_resync_says_what_runs_under_the_id_of_a_cr_in_its_place(
     activities = ResyncActivities(worker, task_queue, listed=True)
 
     async def look_at_all() -> int:
-        environment = in_a(RESYNC_WORKFLOW, temporal)
+        environment = in_a_resync(temporal)
         return (await environment.run(activities.nudge_operators, ResyncInput(cluster=cluster))).nudged
 
     for kind, queue in (("Anything", task_queue), (PROVISION_WORKFLOW, "a-queue-of-mine")):

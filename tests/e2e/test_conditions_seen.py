@@ -17,7 +17,7 @@ from models.limits import Limits, OperandTeardown
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator, OperatorRef
 from operand.rendering import ChartRenderer
-from tests.acting import mandate_for
+from tests.acting import administrator, mandate_for, refuse_administrators
 from tests.cluster import encoded
 from tests.conftest import OPERAND_CHART, Eventually
 from worker.__main__ import build_worker
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.long
 
 async def look(client: Client, worker: Kube, renderer: ChartRenderer, ref: OperatorRef, limits: Limits) -> str:
     """One look at a CR by a worker in this process. Returns the CR's message and checks state against reason."""
+    refuse_administrators(worker)
     mandate, task_queue = await mandate_for(worker, ref), f"test-{ref.uid}"
     async with build_worker(client, worker, renderer, task_queue):
         await Nudger(client, task_queue, mandate.cluster, limits, OperandTeardown.AUTO).nudge(ref, deleting=False)
@@ -90,8 +91,8 @@ async def test_no_namespace_kyma_system(
             return await kube.find(NAMESPACES, KYMA_NAMESPACE) is None
 
         await eventually(gone)
-        # An administrator: a worker that is installed there is gone with its namespace.
-        said = await look(temporal, kube, renderer, ref, Limits())
+        worker = administrator(kube, "a worker that is installed there is gone with its namespace")
+        said = await look(temporal, worker, renderer, ref, Limits())
         assert said == (
             "MissingNamespace: Namespace kyma-system does not exist; create it, then Secret sap-btp-manager in it"
         )

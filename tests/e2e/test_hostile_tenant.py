@@ -7,11 +7,9 @@ import asyncio
 import urllib.error
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -20,8 +18,7 @@ from temporalio.service import RPCError
 from dispatch.names import default_task_queue, workflow_id
 from kube.client import Kube
 from kube.resources import MUTATING_WEBHOOKS, SERVICE_INSTANCES, VALIDATING_WEBHOOKS, Resource
-from localcluster.controlplane import CHECKOUT
-from localcluster.environment import Environment, Manager
+from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from localcluster.shipped import MANAGER_CHART, RELEASE, helm
 from models.deletion_record import ExtendRequest
@@ -29,6 +26,7 @@ from models.deprovision import DeletionMode
 from models.mandate import Mandate
 from models.names import OPERAND_CREDENTIALS_SECRET, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
+from tests.e2e.memory import within_the_limits_of_the_chart
 
 pytestmark = pytest.mark.long
 
@@ -175,7 +173,7 @@ async def test_finalizers_without_end_keep_their_own_objects_only_and_every_aban
     )
     scene.gone()
     scene.nothing_left()
-    within_the_limits_of_the_chart(scene, "21 instances with 376 KB of finalizers")
+    within_the_limits_of_the_chart(scene.environment, "21 instances with 376 KB of finalizers")
 
 
 def boxes(size: int) -> list[Any]:
@@ -196,7 +194,7 @@ async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene:
     result = await scene.result()
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0), result
     assert scene.sap.instances == {}
-    within_the_limits_of_the_chart(scene, "25 instances of 1 MB, hard delete")
+    within_the_limits_of_the_chart(scene.environment, "25 instances of 1 MB, hard delete")
 
 
 async def give_more_time(scene: Scene, mandate: Mandate) -> None:
@@ -221,7 +219,7 @@ async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: 
     scene.delete(seconds=240)
     scene.nothing_left()
     assert (await scene.result()).abandoned_total == 27 + 2
-    within_the_limits_of_the_chart(scene, "25 instances of 1 MB, soft delete")
+    within_the_limits_of_the_chart(scene.environment, "25 instances of 1 MB, soft delete")
 
 
 @pytest.mark.timeout(600)
@@ -248,7 +246,7 @@ async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, mon
     await asyncio.to_thread(scene.delete, seconds=420)
     scene.nothing_left()
     assert (await scene.result()).abandoned_total == MANY
-    within_the_limits_of_the_chart(scene, f"{MANY} small instances, soft delete")
+    within_the_limits_of_the_chart(scene.environment, f"{MANY} small instances, soft delete")
 
 
 def create_large_ones(scene: Scene) -> None:
@@ -288,21 +286,3 @@ def set_webhooks_aside(scene: Scene) -> None:
 def resume(scene: Scene) -> None:
     scene.environment.workers[0].start()
     scene.environment.workers[0].wait_ready()
-
-
-def within_the_limits_of_the_chart(scene: Scene, what: str) -> None:
-    """The most memory that worker and trigger ever held, against the limits in the chart's values."""
-    values = yaml.safe_load((CHECKOUT / "chart" / "btp-manager" / "values.yaml").read_text())
-    for manager in scene.environment.workers + scene.environment.triggers:
-        limit = int(values[manager.module]["resources"]["limits"]["memory"].removesuffix("Mi"))
-        peak = most_memory(manager)
-        print(f"{what}: {manager.name} held {peak} MiB at most, of {limit}")
-        assert peak < limit
-        assert manager.process is not None and manager.process.alive
-
-
-def most_memory(manager: Manager) -> int:
-    """In MiB, since the process began."""
-    assert manager.process is not None
-    status = Path(f"/proc/{manager.process.pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024

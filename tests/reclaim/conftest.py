@@ -32,7 +32,7 @@ from models.names import (
 )
 from models.operators import OperatorRef
 from models.reclaim import Round, RoundInput, digest_of
-from tests.acting import in_a
+from tests.acting import as_its_reclaim, in_a
 from tests.cluster import ensure_namespace
 from tests.conftest import OPERAND_CHART
 
@@ -101,7 +101,7 @@ class Stage:
 
     async def round(self, **scope: Any) -> Round:
         input = RoundInput(**{"cluster": await self.kube.cluster_uid(), "ref": REF, "cluster_digest": DIGEST, **scope})
-        return await self.environment.run(self.activities().reclaim_round, input)
+        return await as_its_reclaim(self.environment, input).run(self.activities().reclaim_round, input)
 
     async def live(self, kind: str, name: str, sap_id: str = "", finalizers: tuple[str, ...] = ()) -> None:
         """An object that a user has in the cluster; the definitions come with the first."""

@@ -19,6 +19,7 @@ from operand import reclaim
 from operand.living import LivingObjects, look_at_living_objects
 from operand.reclaim_report import ReclaimReport
 from operand.service_manager import ServiceManager
+from tests.acting import as_its_reclaim
 from tests.reclaim.conftest import Stage
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
@@ -394,7 +395,8 @@ async def test_a_secret_that_cannot_be_used_is_named_without_its_values(
 async def test_addresses_inside_of_the_cluster_are_not_called_unless_a_setting_says_so(stage: Stage) -> None:
     await stage.report(stage.abandon("ServiceInstance", "i"))
     input = {"cluster": await stage.kube.cluster_uid(), "cluster_digest": digest_of(CLUSTER_ID)}
-    done = await stage.environment.run(stage.activities(False).reclaim_round, RoundInput.model_validate(input))
+    scope = RoundInput.model_validate(input)
+    done = await as_its_reclaim(stage.environment, scope).run(stage.activities(False).reclaim_round, scope)
     assert "sm_url does not begin with https://" in done.trouble
     assert stage.sap.calls == {}
 

@@ -34,7 +34,7 @@ from models.status import Finding, StatusInput
 from operand.abandoned_report import AbandonedReport
 from operand.mandated import MandatedKube
 from operand.rendering import ChartRenderer
-from tests.acting import mandate_for, provision
+from tests.acting import mandate_for, provision, refuse_administrators
 from tests.conftest import Eventually
 from trigger.nudges import Nudges
 from trigger.watcher import DEAD_AFTER, Watcher
@@ -48,6 +48,7 @@ class Observed:
     """
 
     def __init__(self, kube: Kube, trigger: Kube) -> None:
+        refuse_administrators(trigger)
         self._kube = kube
         self.refs: list[tuple[str, bool | None]] = []
         self.down = False
@@ -115,12 +116,12 @@ def key_of(obj: Mapping[str, Any]) -> tuple[str, str]:
 
 
 async def test_a_watch_that_heard_nothing_for_long_asks_for_a_restart_unless_the_server_is_away_or_refuses(
-    kube: Kube, monkeypatch: pytest.MonkeyPatch
+    trigger: Kube, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def deliver(_: OperatorRef) -> None:
         pass
 
-    watcher, now = Watcher(kube, Nudges(deliver)), 10_000.0
+    watcher, now = Watcher(trigger, Nudges(deliver)), 10_000.0
     monkeypatch.setattr("trigger.watcher.time.monotonic", lambda: now)
     followed = [watcher._operators, *watcher._others]
     for reflector in followed:
@@ -173,14 +174,16 @@ async def test_when_a_cr_is_gone_its_run_and_the_oldest_that_is_left_are_named_a
     await observed.said(("one", None), ("three", False))
 
 
-async def test_a_start_wakes_no_spare_that_says_for_whom_it_waits(kube: Kube, trigger: Kube, person: Person) -> None:
+async def test_a_start_wakes_no_spare_that_says_for_whom_it_waits(
+    kube: Kube, worker: Kube, trigger: Kube, person: Person
+) -> None:
     refs = [Operator.from_object(person.create_operator(name)).ref for name in ("a", "b", "c", "d")]
     for ref in refs[1:3]:
         mandate = await mandate_for(kube, ref)
-        assessment = await provision(ResponsibilityActivities(kube).assess_operator, mandate)
+        assessment = await provision(ResponsibilityActivities(worker).assess_operator, mandate)
         assert assessment.finding
         said = StatusInput(mandate=mandate, finding=assessment.finding)
-        await provision(StatusActivities(kube).set_status, said)
+        await provision(StatusActivities(worker).set_status, said)
     watch = Observed(kube, trigger)
     tasks = [asyncio.create_task(watch.watcher.run()), asyncio.create_task(watch.nudges.run())]
     try:

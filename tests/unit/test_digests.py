@@ -1,5 +1,8 @@
 from typing import Any
 
+from models.conditions import ready_condition
+from models.names import FINALIZER
+from models.operators import Operator
 from trigger.digests import ChartDigest, OperatorDigest, ReportDigest
 
 OURS = {
@@ -80,3 +83,38 @@ def test_a_status_write_on_a_btpoperator_changes_nothing_of_its_digest() -> None
     assert operator() != operator(labels={"a": "b"})
     assert operator() != operator(deletionTimestamp="now")
     assert operator() != operator(uid="2")
+
+
+def test_what_is_kept_of_a_btpoperator_does_not_grow_with_what_others_write_into_it() -> None:
+    names = [*(f"example.com/{number}-{'x' * 300}" for number in range(1_000)), FINALIZER]
+    condition = {
+        "type": "Ready",
+        "status": "True",
+        "reason": "R" * 1_024,
+        "message": "m" * 32_768,
+        "observedGeneration": 3,
+        "lastTransitionTime": f"2026-01-01T00:00:00.{'0' * 500_000}Z",
+        "more": "y" * 100_000,
+    }
+    theirs = {**condition, "type": "Theirs"}
+    deletion = {"began": "2026-01-01T00:00:00Z", "hardDeleteEnds": "2026-01-01T00:20:00Z", "more": "z" * 100_000}
+    obj = {
+        "metadata": {
+            "name": "n" * 253,
+            "namespace": "s" * 63,
+            "uid": "1" * 36,
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+            "finalizers": names,
+            "annotations": {"a": "b" * 200_000},
+            "labels": {f"l{number}": "v" * 63 for number in range(5_000)},
+        },
+        "status": {"state": "Ready", "conditions": [theirs, condition], "deletion": deletion, "more": "u" * 100_000},
+    }
+    operator = Operator.from_object(obj)
+    assert len(operator.model_dump_json()) < 6_000
+    assert (operator.holds_finalizer, operator.finalizers, operator.ours_at) == (True, 1_001, 1_000)
+    assert operator.deletion and operator.deletion.hard_delete_ends.minute == 20
+    assert ready_condition(operator.status)["observedGeneration"] == 3
+    digest = OperatorDigest.of(obj)
+    assert len(repr(digest)) < 2_000
+    assert (digest.state, digest.reason, digest.operator.holds_finalizer) == ("Ready", "Unknown", True)

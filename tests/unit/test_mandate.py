@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import pytest
 
 from models.mandate import Purpose, why_lost
-from models.names import FINALIZER
 from models.operators import Operator, OperatorRef
 from operand import mandated
 
@@ -17,8 +16,8 @@ OTHER = OperatorRef(namespace="a", name="other", uid="3")
 
 
 def operator(ref: OperatorRef = ME, *, deleting: bool = False, claimed: bool = True, year: int = 2026) -> Operator:
-    finalizers = (FINALIZER,) if claimed else ()
-    return Operator(ref=ref, created=START.replace(year=year), finalizers=finalizers, deleting=deleting)
+    at = 0 if claimed else None
+    return Operator(ref=ref, created=START.replace(year=year), ours_at=at, deleting=deleting)
 
 
 @pytest.mark.parametrize(

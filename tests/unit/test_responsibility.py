@@ -3,7 +3,6 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.names import FINALIZER
 from models.operators import Operator, OperatorRef, contenders, responsible
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -16,7 +15,7 @@ def operators(draw: st.DrawFn) -> list[Operator]:
         Operator(
             ref=OperatorRef(namespace=namespace, name=name, uid=f"{namespace}{name}"),
             created=START + timedelta(seconds=draw(st.integers(0, 2))),
-            finalizers=(FINALIZER,) if draw(st.booleans()) else (),
+            ours_at=0 if draw(st.booleans()) else None,
             deleting=draw(st.booleans()),
         )
         for namespace, name in keys
@@ -66,6 +65,6 @@ def test_an_older_stray_takes_over_nothing_from_the_one_with_our_finalizer() -> 
     marked = Operator(
         ref=OperatorRef(namespace="a", name="y", uid="2"),
         created=START + timedelta(seconds=1),
-        finalizers=(FINALIZER,),
+        ours_at=0,
     )
     assert responsible([stray, marked]) == marked
