@@ -57,7 +57,7 @@ def refuse_administrators(kube: object) -> None:
     ServiceAccounts have a JWT. Users of a local cluster have tokens that are none, and all are administrators.
     """
     if isinstance(kube, Kube) and kube not in EXCUSED:
-        token = kube._transport._session.access.token
+        token = kube._transport.connections.last.access.token
         assert token.count(".") == 2, "an administrator's rights, and no `administrator(kube, because)` names them"
 
 
