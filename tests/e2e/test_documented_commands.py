@@ -129,7 +129,7 @@ def test_a_deletion_that_hangs_is_understood_and_ended_by_btpctl(scene: Scene, t
     scene.hang()
     status, watch = commands(ON_CALL, "What is going on?")
     assert "Deleting/HardDeleting" in terminal.run(status)
-    assert "1 ServiceInstance left" in terminal.run(f"timeout --foreground 8 {watch}", status=124)
+    assert "1 ServiceInstance left" in terminal.run(f"timeout --foreground 25 {watch}", status=124)
     doctor, look = [line for line in commands(ON_CALL, "Is it alive?") if line.startswith("btpctl ")]
     assert "workers" in terminal.run(f"{doctor} || test $? = 1")  # it ends with 1 where it finds something
     assert "kyma-system/btpoperator will be looked at" in terminal.run(look)
