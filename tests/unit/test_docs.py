@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer.main
+import yaml
 
 from btpctl.__main__ import app
 from localcluster.controlplane import CHECKOUT
@@ -159,3 +160,10 @@ def test_every_reason_has_a_runbook() -> None:
 
 def test_the_readme_is_short() -> None:
     assert len((CHECKOUT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_github_runs_what_has_to_pass_before_a_change_lands() -> None:
+    jobs = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    in_steps = set(re.findall(r"\bmake ([a-z-]+)", str([job["steps"] for job in jobs.values()])))
+    before = set(re.findall(r"^make ([a-z-]+)", (CHECKOUT / ".ci" / "run").read_text(), re.MULTILINE))
+    assert before and before <= in_steps | set(jobs["test"]["strategy"]["matrix"]["target"])
