@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from kube.errors import KubeError
 from models.deprovision import Removed
-from models.names import NEWS, STILL_WAITING
+from models.names import HELD_BY_US, NEWS, STILL_WAITING
 from operand.errors import Failure
 from operand.mandated import MandateLost
 
@@ -49,6 +49,12 @@ class Progress:
         now = self._started + timedelta(seconds=time.monotonic() - self._began)
         return 1 - (now - info.scheduled_time) / info.schedule_to_close_timeout
 
+    def end_of_all_attempts(self) -> datetime:
+        """When Temporal gives this activity up, whichever attempt runs then."""
+        info = activity.info()
+        limit = info.schedule_to_close_timeout
+        return info.scheduled_time + limit if limit else datetime.now(UTC) + timedelta(days=1)
+
     def say(self, text: str) -> None:
         self.text = text[:LONGEST]
         self.beat()
@@ -72,11 +78,18 @@ class Progress:
 
     def news(self, message: str) -> ApplicationError:
         """Ends a wait before its goal: the CR has to say this. The workflow waits on afterwards."""
+        return self._early_end(message, NEWS)
+
+    def held_by_us(self, message: str) -> ApplicationError:
+        """Ends a wait before its goal: soft delete has to release what holds it. The workflow waits on afterwards."""
+        return self._early_end(message, HELD_BY_US)
+
+    def _early_end(self, message: str, type: str) -> ApplicationError:
         return ApplicationError(
             message[:LONGEST],
             self.answered,
             self.removed,
-            type=NEWS,
+            type=type,
             category=ApplicationErrorCategory.BENIGN,
             non_retryable=True,
         )

@@ -6,10 +6,10 @@ What was seen is deleted, by uid: the same names may belong to the next installa
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
 from activities.edge import checked
 from activities.progress import LAST, Progress, heartbeating
@@ -89,7 +89,7 @@ class TeardownActivities:
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
                 targets += [target for target in await self._ours(kind) if _is_operand(target)]
             targets = await _delete(held, targets, progress)
-            pods = OperandPods(self._kube, give_up=_end_of_all_attempts())
+            pods = OperandPods(self._kube, give_up=progress.end_of_all_attempts())
 
             async def left() -> list[str]:
                 targets[:] = await self._left(targets)
@@ -119,7 +119,10 @@ class TeardownActivities:
                 targets[:] = await self._left(targets)  # what was seen gone, by its uid, does not come back
                 return list(map(str, targets))
 
-            await _see_gone(left, progress, input.told, self._holders)
+            async def holders(left: list[str], waited: float) -> str:
+                return await self._holders(left, waited, progress.held_by_us if input.may_let_go else None)
+
+            await _see_gone(left, progress, input.told, holders)
             return TornDown(**progress.removed.model_dump(), passed_over=some(others))
 
     async def _ours(self, resource: Resource, others: list[str] | None = None) -> list[Target]:
@@ -163,10 +166,11 @@ class TeardownActivities:
                 there |= {secret["metadata"]["uid"]} if secret else set()
         return [target for target in targets if target.uid in there]
 
-    async def _holders(self, left: list[str], waited: float) -> str:
+    async def _holders(self, left: list[str], waited: float, let_go: Callable[[str], ApplicationError] | None) -> str:
         """What holds a CRD: service objects that somebody else's finalizer keeps.
 
         Raises:
+            ApplicationError: soft delete has to let go what came after it: the operand, which would, is gone.
             Permanent: nothing else is left, and only whoever set the finalizers can take them off.
         """
         held, operands = [], False
@@ -177,6 +181,8 @@ class TeardownActivities:
                 operands |= OPERAND_FINALIZER in finalizers
                 held.append(f"{resource.named(obj)} ({', '.join(some(finalizers)) or 'no finalizer'})")
         text = f"; held by {'; '.join(held)}" if held else ""
+        if operands and let_go:
+            raise let_go(f"waiting for {', '.join(some(left, 5, 200))} to be gone{text}")
         only_definitions = all(name.startswith(CUSTOM_RESOURCE_DEFINITIONS.kind) for name in left)
         if held and not operands and only_definitions and waited > HELD_FOR:
             raise Permanent(Reason.RESOURCE_REMOVAL_FAILED, f"waiting for {', '.join(left)} to be gone{text}")
@@ -204,13 +210,6 @@ async def _delete(held: MandatedKube, targets: list[Target], progress: Progress)
     if refused:
         raise refused
     return going
-
-
-def _end_of_all_attempts() -> datetime:
-    """When Temporal gives this activity up, whichever attempt runs then."""
-    info = activity.info()
-    limit = info.schedule_to_close_timeout
-    return info.scheduled_time + limit if limit else datetime.now(UTC) + timedelta(days=1)
 
 
 def _is_operand(target: Target) -> bool:

@@ -93,6 +93,8 @@ class TeardownInput(Mandated):
     """What the CR says already that is waited for: another wait ends the attempt, to be reported too."""
     removed: Removed = Field(default_factory=Removed)
     """What earlier attempts removed, which ended to be reported."""
+    may_let_go: bool = True
+    """Whether soft delete may be asked once more: what it could not let go the first time, it cannot the second."""
 
 
 class HardDeleteInput(Mandated):

@@ -16,7 +16,7 @@ from temporalio.exceptions import (
 with workflow.unsafe.imports_passed_through():
     from models.conditions import Reason
     from models.deprovision import Removed
-    from models.names import MANDATE_LOST, NEWS, OTHER_CLUSTER
+    from models.names import HELD_BY_US, MANDATE_LOST, NEWS, OTHER_CLUSTER
     from models.status import Finding
 
 LONGEST_OUTAGE: Final = timedelta(minutes=2)
@@ -54,6 +54,11 @@ def is_lost_mandate(error: BaseException) -> bool:
 def is_news(error: FailureError) -> bool:
     """Whether a wait ended early because the CR has to say something, and goes on afterwards."""
     return failure_type(error) == NEWS
+
+
+def is_held_by_us(error: FailureError) -> bool:
+    """Whether a wait ended early because soft delete has to release what holds it."""
+    return failure_type(error) == HELD_BY_US
 
 
 def removed_until(error: FailureError) -> Removed:

@@ -18,7 +18,15 @@ with workflow.unsafe.imports_passed_through():
     from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE
     from workflows.calls import Overdue, long, stop, until_done
     from workflows.deletion_account import DeletionAccount
-    from workflows.failures import is_lost_mandate, is_news, nobody_tried, removed_until, said, was_cancelled
+    from workflows.failures import (
+        is_held_by_us,
+        is_lost_mandate,
+        is_news,
+        nobody_tried,
+        removed_until,
+        said,
+        was_cancelled,
+    )
     from workflows.reclaim import start_reclaim
 
 T = TypeVar("T")
@@ -54,7 +62,9 @@ class Removal:
         """Soft delete, and what follows from something being abandoned."""
         limit = limits.delete_request_timeout * 4
         text = "letting go what is left of the service objects"
+        before = self.abandoned.removed
         self.abandoned = await self._step(SoftDeleteActivities.soft_delete_service_objects, limit, limit, text)
+        self.abandoned.removed += before
         if total := self.abandoned.abandoned_total:
             first = ", ".join(f"{entry.kind} {entry.namespace}/{entry.name}" for entry in self.abandoned.abandoned[:3])
             where = f"ConfigMap {ABANDONED} names all"
@@ -67,17 +77,27 @@ class Removal:
             await self._account.say(Reason.SOFT_DELETING, f"cannot be let go: {'; '.join(self.abandoned.kept)}")
 
     async def remove_resources(self, limits: Limits) -> None:
-        """Everything else that the chart installed."""
+        """Everything else that the chart installed. What somebody made, or restored, since soft delete is let go."""
         text = "removing everything that the chart installed"
-        gone = await self._step(TeardownActivities.remove_resources, limits.delete_request_timeout, ATTEMPT, text)
-        self.removed += gone
+        limit, before = limits.delete_request_timeout, Removed()
+        try:
+            gone = await self._step(TeardownActivities.remove_resources, limit, ATTEMPT, text)
+        except FailureError as error:
+            if not is_held_by_us(error):
+                raise
+            before = removed_until(error)
+            await self.let_go(limits)
+            gone = await self._step(TeardownActivities.remove_resources, limit, ATTEMPT, text, may_let_go=False)
+        self.removed += gone.at_least(before)
         self.passed_over += gone.passed_over
         if self.passed_over:
             await self._account.record_event("LeftAlone", "; ".join(self.passed_over), warning=True)
 
-    async def _step(self, method: Step[T], limit: timedelta, attempt: timedelta, text: str) -> T:
+    async def _step(
+        self, method: Step[T], limit: timedelta, attempt: timedelta, text: str, may_let_go: bool = True
+    ) -> T:
         """A step with a limit, reported on the CR if it is slow. A limit that nobody could use is granted again."""
-        input = TeardownInput(mandate=self._mandate, because=self._account.because)
+        input = TeardownInput(mandate=self._mandate, because=self._account.because, may_let_go=may_let_go)
         deadline = workflow.now() + limit
         while True:
             running: workflow.ActivityHandle[T] = workflow.start_activity_method(

@@ -41,7 +41,15 @@ from models.deprovision import (
     TornDown,
 )
 from models.mandate import Mandate, Purpose
-from models.names import FIELD_MANAGER, KYMA_NAMESPACE, MANAGED_BY, MANAGED_BY_LABEL, NEWS, OPERAND_FINALIZER
+from models.names import (
+    FIELD_MANAGER,
+    HELD_BY_US,
+    KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    NEWS,
+    OPERAND_FINALIZER,
+)
 from operand.abandoned_report import AbandonedReport
 from operand.mandated import MandatedKube
 from operand.report_parts import stored_parts, text_of
@@ -282,6 +290,41 @@ async def test_soft_delete_killed_anywhere_goes_on_and_reports_all(
     assert result.abandoned_total == len(result.abandoned) == 24  # not only what the last attempt let go
     data = (await kube.get(CONFIG_MAPS, "sap-btp-abandoned", KYMA_NAMESPACE))["data"]
     assert data["total"] == "24" and (await count(worker, deletion)).none
+
+
+async def test_what_is_made_during_soft_delete_goes_too_and_is_reported_if_it_may_be_in_sap_btp(
+    kube: Kube, worker: Kube, service_kinds: None, deletion: Mandate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the operand's finalizer it was never in SAP BTP: only the operand, which is gone, makes it there."""
+    await seed(kube, 1, 1)
+    patch, namespace = worker.json_patch, "many-0"
+
+    async def meanwhile(*args: object, **kwargs: object) -> Object:
+        monkeypatch.setattr(worker, "json_patch", patch)
+        for name, finalizers in (("restored", [OPERAND_FINALIZER]), ("new", [])):
+            meta = {"name": name, "namespace": namespace, "finalizers": finalizers}
+            await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, meta, _instance_spec()))
+        return await patch(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker, "json_patch", meanwhile)
+    result = await soft_delete(worker, deletion)
+    assert sorted(entry.name for entry in result.abandoned) == ["b0", "i0", "restored"]
+    assert (await count(worker, deletion)).none
+
+
+async def test_a_definition_that_an_object_of_the_operand_holds_is_given_back_to_soft_delete_at_once(
+    kube: Kube, worker: Kube, service_kinds: None, deletion: Mandate
+) -> None:
+    """Somebody restores a backup between soft delete and the removal: nobody else would take that finalizer off."""
+    meta = {"name": "late", "namespace": await ensure_namespace(kube, "restored"), "finalizers": [OPERAND_FINALIZER]}
+    await kube.create(SERVICE_INSTANCES, _object(SERVICE_INSTANCES, meta, _instance_spec()))
+    with pytest.raises(ApplicationError) as held:
+        await remove_resources(worker, deletion)
+    assert (held.value.type, held.value.non_retryable) == (HELD_BY_US, True)
+    assert "ServiceInstance restored/late" in held.value.message
+    result = await soft_delete(worker, deletion)
+    assert [entry.name for entry in result.abandoned] == ["late"]
+    assert (await remove_resources(worker, deletion)).resources >= 1
 
 
 async def test_soft_delete_leaves_finalizers_and_secrets_of_others_alone(

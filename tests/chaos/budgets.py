@@ -38,7 +38,7 @@ def _letting_go(scene: Any) -> bool:
 
 
 BRIEF_HARD: Final = brief(HARD, "hard delete's budget of 15 s", HARD.in_the_middle, BTP_HARD_DELETE_TIMEOUT="15s")
-BRIEF_READY: Final = brief(PROVISION, "10 s to be ready", _installed, BTP_READY_TIMEOUT="10s")
+BRIEF_READY: Final = brief(PROVISION, "15 s to be ready", _installed, BTP_READY_TIMEOUT="15s")
 BRIEF_REMOVAL: Final = brief(HARD, "10 s for removing the operand", _removing, BTP_DELETE_REQUEST_TIMEOUT="10s")
 BRIEF_SOFT: Final = brief(SOFT, "40 s for letting go", _letting_go, BTP_DELETE_REQUEST_TIMEOUT="10s")
 """Soft delete may take four times as long as a step of the removal."""

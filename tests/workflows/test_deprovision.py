@@ -222,3 +222,14 @@ async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnv
 
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:
     assert {key.name for key in SEARCH_ATTRIBUTES} == {"BtpOperatorState", "BtpOperatorNamespace", "BtpOperatorName"}
+
+
+async def test_what_turns_up_when_all_was_deleted_is_let_go_and_reported_before_its_definition_goes(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(instances=2, late=1)
+    result = await run(skipping, world)
+    assert (result.mode, result.abandoned_total) == (DeletionMode.SOFT, 1)
+    assert (result.removed.instances, result.removed.resources) == (3, 14)
+    assert any("1 service objects may live on in SAP BTP" in event for event in world.events)
+    assert world.called[-4:] == ["soft delete", "event ServiceObjectsAbandoned", "remove resources", "remove finalizer"]

@@ -31,7 +31,7 @@ from models.deprovision import (
 )
 from models.limits import Bounds, DeletionPolicy, Limits, OperandTeardown
 from models.mandate import Mandate
-from models.names import MANDATE_LOST, NEWS, STILL_WAITING
+from models.names import HELD_BY_US, MANDATE_LOST, NEWS, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, Contest, ReadyInput, Standing, Survey
@@ -95,6 +95,8 @@ class World:
     """Secret sap-btp-reclaim is there."""
     reclaimed: list[str] = field(default_factory=list)
     removal_fails: ApplicationError | None = None
+    late: int = 0
+    """Instances with the operand's finalizer that turn up when soft delete is over: they hold their definition."""
     removal_waits: list[str] = field(default_factory=list)
     """What is waited for, one after the other: each ends an attempt, to be said."""
     removal_inputs: list[TeardownInput] = field(default_factory=list)
@@ -298,6 +300,9 @@ class World:
             await asyncio.sleep(0.05)
         if self.removal_fails:
             raise self.removal_fails
+        self.instances, self.late = self.instances + self.late, 0
+        if self.instances:
+            raise ApplicationError("ns/a holds it", None, Removed(resources=11), type=HELD_BY_US, non_retryable=True)
         self.removal_inputs.append(input)
         if self.removal_waits:
             wait, so_far = self.removal_waits.pop(0), Removed(resources=11)
