@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-provision bench-deprovision bench-slow-broker bench-fleet binaries image soak compare-upstream module release
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -131,6 +131,9 @@ bench-deprovision: binaries ## how long a deletion takes, by number of objects
 
 bench-slow-broker: binaries ## hard delete with a slow broker, by this checkout and an earlier commit
 	@$(RUN) python -m benchmarks.slow_broker $(ARGS)
+
+bench-operators: binaries ## what 200 and 1,000 BtpOperators cost, of which one is responsible
+	@$(RUN) python -m benchmarks.operators $(ARGS)
 
 bench-fleet: binaries ## several clusters on one Temporal server; needs PostgreSQL installed
 	@$(RUN) python -m benchmarks.fleet $(ARGS)

@@ -1,7 +1,6 @@
 """Decides which CR is responsible for the operand, and marks it with our finalizer. At most one ever is."""
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ from temporalio import activity
 from activities.edge import checked
 from kube.client import Kube
 from kube.errors import Conflict, NotFound
+from kube.finalizers import taking_off
 from kube.resources import BTP_OPERATORS
 from models.conditions import REFUSED, Reason, ready_condition, status_after
 from models.deprovision import DeletionAssessment, ReleaseKind
@@ -102,16 +102,20 @@ class ResponsibilityActivities:
                 )
         # Where it carries none, there is no list to add to.
         path, value = ("/metadata/finalizers/-", FINALIZER) if me.finalizers else ("/metadata/finalizers", [FINALIZER])
-        await self._patch(me, {"op": "add", "path": path, "value": value})
+        # A version that is not the present one is a conflict; a test that does not hold would be an invalid request.
+        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": me.resource_version}
+        await self._patch(me.ref, [version, {"op": "add", "path": path, "value": value}])
         return True
 
     @activity.defn
     @checked
     async def remove_finalizer(self, mandate: Mandate) -> None:
         """Take our finalizer off a CR that is not, or no longer, responsible. Others' finalizers stay."""
-        me = _find(mandate.ref, await self._operators.look())
-        if me is not None and me.holds_finalizer:
-            await self._patch(me, {"op": "remove", "path": f"/metadata/finalizers/{me.ours_at}"})
+        me = await self._kube.find(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace, metadata_only=True)
+        if me is None or me["metadata"]["uid"] != mandate.ref.uid:
+            return
+        if FINALIZER in (me["metadata"].get("finalizers") or []):
+            await self._patch(mandate.ref, taking_off(FINALIZER, me["metadata"]))
 
     @activity.defn
     @checked
@@ -137,13 +141,10 @@ class ResponsibilityActivities:
             bounds=self._bounds,
         )
 
-    async def _patch(self, operator: Operator, operation: Mapping[str, Any]) -> None:
-        """One change of the CR as it was seen. Raises Conflict when it is not; the retry looks at all CRs again."""
-        ref, seen = operator.ref, operator.resource_version
-        # A version that is not the present one is a conflict; a test that does not hold would be an invalid request.
-        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": seen}
+    async def _patch(self, ref: OperatorRef, operations: list[dict[str, Any]]) -> None:
+        """Raises Conflict when the CR is not as it was seen; the retry looks again."""
         try:
-            await self._kube.json_patch(BTP_OPERATORS, ref.name, ref.namespace, [version, operation])
+            await self._kube.json_patch(BTP_OPERATORS, ref.name, ref.namespace, operations)
         except NotFound as error:
             raise Conflict(str(error), status=409) from error
 

@@ -18,6 +18,7 @@ from activities.progress import Progress, heartbeating
 from kube.answers import Object, Objects
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
+from kube.finalizers import taking_off
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from kube.side_by_side import side_by_side
 from models.conditions import Reason
@@ -167,12 +168,7 @@ class _LettingGo:
         meta = obj["metadata"]
         if not is_held(obj):
             return True
-        path = f"/metadata/finalizers/{meta['finalizers'].index(OPERAND_FINALIZER)}"
-        operations = [
-            {"op": "test", "path": "/metadata/uid", "value": meta["uid"]},
-            {"op": "test", "path": path, "value": OPERAND_FINALIZER},
-            {"op": "remove", "path": path},
-        ]
+        operations = taking_off(OPERAND_FINALIZER, meta)
         try:
             await self._held.json_patch(resource, meta["name"], meta["namespace"], operations)
         except NotFound:

@@ -21,6 +21,7 @@ from btpctl.overview import find
 from btpctl.service_objects import Found, service_objects
 from kube.client import Kube
 from kube.errors import NotFound
+from kube.finalizers import taking_off
 from kube.resources import BTP_OPERATORS, CHART_KINDS, PODS, SERVICE_BINDINGS
 from models.deprovision import counted
 from models.mandate import Purpose
@@ -160,13 +161,6 @@ async def _take_finalizer_off(kube: Kube, held: MandatedKube, operator: Operator
     """Ours and no other, off the very CR that was shown."""
     ref = operator.ref
     meta = (await kube.get(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True))["metadata"]
-    finalizers = meta.get("finalizers") or []
-    if meta["uid"] != ref.uid or FINALIZER not in finalizers:
+    if meta["uid"] != ref.uid or FINALIZER not in (meta.get("finalizers") or []):
         raise MandateLost(f"BtpOperator {ref} is not the one that was shown any more")
-    path = f"/metadata/finalizers/{finalizers.index(FINALIZER)}"
-    operations = [
-        {"op": "test", "path": "/metadata/uid", "value": ref.uid},
-        {"op": "test", "path": path, "value": FINALIZER},
-        {"op": "remove", "path": path},
-    ]
-    await held.json_patch(BTP_OPERATORS, ref.name, ref.namespace, operations)
+    await held.json_patch(BTP_OPERATORS, ref.name, ref.namespace, taking_off(FINALIZER, meta))

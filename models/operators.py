@@ -46,8 +46,8 @@ class Operator(BaseModel):
     generation: int = 0
     finalizers: int = 0
     """How many it carries."""
-    ours_at: int | None = None
-    """Where among them ours is; None if it is not there."""
+    holds_finalizer: bool = False
+    """Whether ours is among them."""
     held_by: tuple[str, ...] = ()
     """A few of them, shortened, for people."""
     deleting: bool = False
@@ -57,10 +57,6 @@ class Operator(BaseModel):
     """The state and the condition `Ready`, each of bounded length."""
     deletion: DeletionRecord | None = None
     """What its deletion has decided; None if that is not there or cannot be read."""
-
-    @property
-    def holds_finalizer(self) -> bool:
-        return self.ours_at is not None
 
     @classmethod
     def from_object(cls, obj: Mapping[str, Any]) -> "Operator":
@@ -73,7 +69,7 @@ class Operator(BaseModel):
             resource_version=meta.get("resourceVersion", ""),
             generation=meta.get("generation", 0),
             finalizers=len(finalizers),
-            ours_at=finalizers.index(FINALIZER) if FINALIZER in finalizers else None,
+            holds_finalizer=FINALIZER in finalizers,
             held_by=tuple(some(finalizers)),
             deleting=bool(meta.get("deletionTimestamp")),
             force_delete=(meta.get("labels") or {}).get(FORCE_DELETE_LABEL) == "true",

@@ -10,9 +10,19 @@ from hypothesis import strategies as st
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.controlplane import CHECKOUT
-from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
+from models.names import (
+    ABANDONED_REPORT,
+    FINALIZER,
+    FORCE_DELETE_LABEL,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    OPERAND,
+    OPERAND_FINALIZER,
+    PREVENT_DELETION_ANNOTATION,
+    REPORT_LABEL,
+)
 
-CRDS: Final = CHECKOUT / "chart" / "sap-btp-operator" / "crds"
+CRDS: Final = tuple(CHECKOUT / "chart" / chart / "crds" for chart in ("sap-btp-operator", "btp-manager"))
 ORDERS: Final = (
     "\x1b]52;c;aGk=\x07",
     "\x1b[2J",
@@ -37,7 +47,15 @@ FREE: Final = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )
-FINALIZERS: Final = st.lists(st.sampled_from([OPERAND_FINALIZER, f"example.com/{'x' * 60}", "kubernetes"]), max_size=3)
+LABELS: Final = st.dictionaries(
+    st.sampled_from([MANAGED_BY_LABEL, "app.kubernetes.io/instance", FORCE_DELETE_LABEL, REPORT_LABEL]),
+    st.sampled_from([MANAGED_BY, OPERAND, ABANDONED_REPORT, "true", "", "x" * 63]),
+    max_size=3,
+)
+"""Labels by which we, or the chart, know something."""
+FINALIZERS: Final = st.lists(
+    st.sampled_from([OPERAND_FINALIZER, FINALIZER, f"example.com/{'x' * 60}", "kubernetes"]), max_size=3
+)
 OWNERS: Final = st.lists(
     st.fixed_dictionaries(
         {"apiVersion": st.just("v1"), "kind": st.just("Secret"), "name": SOME, "uid": SOME},
@@ -78,23 +96,45 @@ def value_of(schema: Mapping[str, Any]) -> st.SearchStrategy[Any]:
 
 def objects(resource: Resource) -> st.SearchStrategy[dict[str, Any]]:
     """Objects of a kind, without a name."""
-    definition = yaml.safe_load((CRDS / f"{resource.plural}.yaml").read_text())
+    (file,) = [path for folder in CRDS for path in folder.glob(f"{resource.plural}.yaml")]
+    definition = yaml.safe_load(file.read_text())
     (version,) = [each for each in definition["spec"]["versions"] if each["name"] == resource.version]
     schema = version["schema"]["openAPIV3Schema"]["properties"]
     protected = st.dictionaries(st.just(PREVENT_DELETION_ANNOTATION), st.sampled_from(["true", "no"]), max_size=1)
     meta = st.fixed_dictionaries(
         {"finalizers": FINALIZERS},
-        optional={"annotations": protected | st.dictionaries(KEYS, TEXT, max_size=1), "ownerReferences": OWNERS},
+        optional={
+            "labels": LABELS,
+            "annotations": protected | st.dictionaries(KEYS, TEXT, max_size=1),
+            "ownerReferences": OWNERS,
+        },
     )
     return st.fixed_dictionaries(
         {"metadata": meta, "spec": value_of(schema["spec"])}, optional={"status": value_of(schema["status"])}
     )
 
 
-SERVICES: Final = st.one_of(
-    *(st.tuples(st.just(each), objects(each)) for each in (SERVICE_INSTANCES, SERVICE_BINDINGS))
+SECRET: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "metadata": st.fixed_dictionaries(
+            {},
+            optional={
+                "labels": LABELS,
+                "annotations": st.dictionaries(KEYS, TEXT, max_size=1),
+                "finalizers": st.lists(st.sampled_from([OPERAND_FINALIZER, "example.com/theirs"]), max_size=2),
+            },
+        ),
+        "type": st.sampled_from(["Opaque", "example.com/any", "bootstrap.kubernetes.io/token"]),
+        "immutable": st.booleans(),
+        "data": st.dictionaries(st.sampled_from(["clientid", "a.b", "-"]), st.sampled_from(["", "AAAA"]), max_size=2),
+    },
 )
-"""ServiceInstances and ServiceBindings of any shape."""
+"""Secrets of bindings, without a name and an owner."""
+SERVICES: Final = st.one_of(
+    *(st.tuples(st.just(each), objects(each), SECRET) for each in (SERVICE_INSTANCES, SERVICE_BINDINGS))
+)
+"""ServiceInstances and ServiceBindings of any shape, and the Secret that a binding may have."""
 
 
 async def create_large_operators(kube: Kube, namespace: str, many: int) -> None:

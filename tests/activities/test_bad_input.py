@@ -4,8 +4,9 @@ import asyncio
 import base64
 import contextlib
 from collections import Counter
+from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from temporalio.exceptions import ApplicationError
 
@@ -23,12 +24,13 @@ from models.credentials import REQUIRED_KEYS
 from models.mandate import Mandate
 from models.names import CREDENTIALS_SECRET, KYMA_NAMESPACE
 from models.operators import Operator
-from models.provision import Applied, ChartInput
+from models.provision import Applied, ChartInput, Standing
 from models.status import StatusInput
 from operand.rendering import ChartRenderer
-from tests.acting import mandate_for, provision
+from tests.acting import deprovision, mandate_for, provision
 from tests.cluster import connected, encoded
 from tests.conftest import OPERAND_CHART
+from tests.foreign import objects
 from trigger.digests import OperatorDigest
 
 NASTY = st.sampled_from(
@@ -129,6 +131,26 @@ def test_any_cr_that_the_api_server_takes_is_looked_at_and_told_so(
     assert {"refused by the API server", Reason.MISSING_SECRET.value} <= outcomes.keys(), outcomes
 
 
+NOT_SAID = {"refused by the API server", "taken by the garbage collector"}
+
+
+def test_any_cr_that_its_definition_takes_is_looked_at_alive_and_in_deletion(
+    control_plane: ControlPlane, shipped: Shipped
+) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @settings(max_examples=60, phases=[Phase.generate])
+    @given(objects(BTP_OPERATORS))
+    def check(cr: dict[str, Any]) -> None:
+        outcomes[asyncio.run(try_cr(control_plane, shipped, cr["metadata"], cr.get("status", {}), cr["spec"]))] += 1
+
+    check()
+    print(outcomes)
+    assert outcomes[Reason.MISSING_SECRET.value] > 15 and set(outcomes) - NOT_SAID == {Reason.MISSING_SECRET.value}, (
+        outcomes
+    )
+
+
 async def try_cr(
     control_plane: ControlPlane, shipped: Shipped, metadata: dict[str, object], status: dict[str, object], spec: object
 ) -> str:
@@ -149,11 +171,15 @@ async def try_cr(
         assert not OperatorDigest.of(made).deleting
         mandate = await mandate_for(kube, Operator.from_object(made).ref)
         found = await provision(ResponsibilityActivities(worker).assess_operator, mandate)
+        if found.standing in (Standing.DELETING, Standing.GONE):
+            return "taken by the garbage collector"  # whose owner does not exist
         assert found.finding is not None
         said = StatusInput(mandate=mandate, finding=found.finding)
         assert await provision(StatusActivities(worker).set_status, said)
         now = await kube.get(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
         assert now["status"]["conditions"][0]["reason"] == found.finding.reason.value
+        await kube.delete(BTP_OPERATORS, "fuzzed", KYMA_NAMESPACE)
+        await deprovision(ResponsibilityActivities(worker).assess_deletion, mandate)
         return found.finding.reason.value
     finally:
         with contextlib.suppress(KubeError):

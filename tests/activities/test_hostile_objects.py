@@ -1,6 +1,7 @@
 """A deletion among objects that a tenant filled with anything, with a worker's rights on a real API server.
 
-Every field of ServiceInstance and ServiceBinding is filled: tests/foreign.py reads them from the definitions.
+Every field of ServiceInstance and ServiceBinding is filled: tests/foreign.py reads them from the definitions. So are
+those of their Secrets, and the tenant's Namespace carries our labels.
 """
 
 import urllib.error
@@ -10,15 +11,24 @@ from typing import Any
 
 import pytest
 from hypothesis import Phase, given, settings
+from prometheus_client import REGISTRY
 
 from kube.client import Kube
-from kube.resources import CONFIG_MAPS, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.resources import CONFIG_MAPS, NAMESPACES, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.client import Person
 from localcluster.controlplane import ControlPlane
 from models.mandate import Mandate
-from models.names import KYMA_NAMESPACE, OPERAND_FINALIZER
+from models.names import (
+    ABANDONED_REPORT,
+    FORCE_DELETE_LABEL,
+    KYMA_NAMESPACE,
+    MANAGED_BY,
+    MANAGED_BY_LABEL,
+    OPERAND_FINALIZER,
+    REPORT_LABEL,
+)
 from tests.activities.test_removal import count, hard_delete, soft_delete
-from tests.cluster import free
+from tests.cluster import ensure_namespace, free
 from tests.conftest import Eventually
 from tests.foreign import BYSTANDERS, PATHS, SERVICES
 
@@ -37,8 +47,12 @@ class Tenant:
         """What the API server took, each with the operand's finalizer."""
         self.secrets: list[str] = []
         """Of bindings, whose names they have."""
+        self.sticky: list[str] = []
+        """The same with finalizers, which are not ours to take off."""
         for namespace in (TEAM, VICTIM):
             self._person.ensure_namespace(namespace)
+            ours = {MANAGED_BY_LABEL: MANAGED_BY, FORCE_DELETE_LABEL: "true", REPORT_LABEL: ABANDONED_REPORT}
+            cluster.request("PATCH", NAMESPACES.path(name=namespace), {"metadata": {"labels": ours}}, MERGE)
             for name in BYSTANDERS:
                 self._person.put_secret({"a": "b"}, name, namespace)
                 self._finalizers(SECRETS.path(namespace, name), [OPERAND_FINALIZER, "example.com/theirs"])
@@ -47,11 +61,11 @@ class Tenant:
     def names(self) -> list[str]:
         return [name for _, name in self.held]
 
-    def make(self, resource: Resource, obj: dict[str, Any]) -> None:
+    def make(self, resource: Resource, obj: dict[str, Any], secret: dict[str, Any]) -> None:
         """If the API server takes it. Nobody can write more than it takes, be it spec or status."""
         name = f"{self._name}-{len(self.held) + self.refused}"
-        finalizers = dict.fromkeys([*obj["metadata"]["finalizers"], OPERAND_FINALIZER])
-        meta = {**obj["metadata"], "name": name, "namespace": TEAM, "finalizers": list(finalizers)}
+        finalizers = [*obj["metadata"]["finalizers"], OPERAND_FINALIZER]  # one may be there twice
+        meta = {**obj["metadata"], "name": name, "namespace": TEAM, "finalizers": finalizers}
         body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": meta, "spec": obj["spec"]}
         try:
             made = self._cluster.request("POST", resource.path(TEAM), body)
@@ -66,18 +80,23 @@ class Tenant:
             except urllib.error.HTTPError as error:
                 assert error.code in (400, 422)
         if resource is SERVICE_BINDINGS and len(self.held) % 5 == 0:
-            self._secret_of(made)
+            self._secret_of(made, secret)
         self.held.append((resource, name))
 
-    def _secret_of(self, binding: dict[str, Any]) -> None:
+    def _secret_of(self, binding: dict[str, Any], secret: dict[str, Any]) -> None:
         meta = binding["metadata"]
         kind = {"apiVersion": SERVICE_BINDINGS.api_version, "kind": SERVICE_BINDINGS.kind}
         owner = {**kind, "name": meta["name"], "uid": meta["uid"], "controller": True}
         name = binding["spec"].get("secretName") or meta["name"]
         if name != meta["name"]:
             return  # a bystander's, or none that can be
-        self._cluster.request("POST", SECRETS.path(TEAM), {"metadata": {"name": name, "ownerReferences": [owner]}})
-        self.secrets.append(name)
+        meta = {**secret.get("metadata", {}), "name": name, "ownerReferences": [owner]}
+        try:
+            self._cluster.request("POST", SECRETS.path(TEAM), {**secret, "metadata": meta})
+        except urllib.error.HTTPError as error:
+            assert error.code in (400, 422), (error.code, secret)
+            return
+        (self.sticky if meta.get("finalizers") else self.secrets).append(name)
 
     def bystanders(self, namespace: str) -> list[Any]:
         """What nobody may change: values, and finalizers of others."""
@@ -97,6 +116,10 @@ class Tenant:
             for name in BYSTANDERS:
                 self._finalizers(SECRETS.path(namespace, name), None)
                 self._person.delete(SECRETS.path(namespace, name))
+        for name in self.sticky:
+            if self._person.get(SECRETS.path(TEAM, name)):
+                self._finalizers(SECRETS.path(TEAM, name), None)
+                self._person.delete(SECRETS.path(TEAM, name))
 
     def _finalizers(self, path: str, names: list[str] | None) -> None:
         self._cluster.request("PATCH", path, {"metadata": {"finalizers": names}}, MERGE)
@@ -109,19 +132,19 @@ def crowd(cluster: ControlPlane) -> Tenant:
         references = [{"secretKeyRef": {"name": name, "key": "k"}}]
         watching = {"parametersFrom": references, "watchParametersFromChanges": True}
         spec = {"serviceOfferingName": "o", "servicePlanName": "p", **watching}
-        tenant.make(SERVICE_INSTANCES, {"metadata": {"finalizers": []}, "spec": spec})
+        tenant.make(SERVICE_INSTANCES, {"metadata": {"finalizers": []}, "spec": spec}, {})
         bound = {"serviceInstanceName": "i", "secretName": name}
-        tenant.make(SERVICE_BINDINGS, {"metadata": {"finalizers": []}, "spec": bound})
+        tenant.make(SERVICE_BINDINGS, {"metadata": {"finalizers": []}, "spec": bound}, {})
 
     @settings(max_examples=MANY, phases=[Phase.generate])
     @given(SERVICES)
-    def make(found: tuple[Resource, dict[str, Any]]) -> None:
+    def make(found: tuple[Resource, dict[str, Any], dict[str, Any]]) -> None:
         tenant.make(*found)
         kinds[found[0].kind] += 1
 
     make()
     print(f"{len(tenant.held)} objects, {tenant.refused} refused by the API server, {kinds}")
-    assert min(kinds.values()) > MANY / 5 and len(tenant.held) > MANY / 2 and tenant.secrets
+    assert min(kinds.values()) > MANY / 5 and len(tenant.held) > MANY / 2 and tenant.secrets and tenant.sticky
     return tenant
 
 
@@ -156,6 +179,11 @@ async def test_hard_delete_ends_among_objects_of_any_shape_and_touches_nothing_e
             """What the garbage collector took before anybody looked, it takes with its Secret, a while later."""
             return not [name for name in tenant.secrets if await kube.find(SECRETS, name, TEAM)]
 
+        async def going() -> bool:
+            found = [await kube.find(SECRETS, name, TEAM) for name in tenant.sticky]
+            return all(each is None or each["metadata"].get("deletionTimestamp") for each in found)
+
+        await eventually(going, 120)
         await eventually(without_secrets, 120)  # the collector tries a kind that it does not know yet ever more seldom
         assert tenant.bystanders(TEAM) == before and tenant.in_full(VICTIM) == whole
     finally:
@@ -180,3 +208,29 @@ async def test_soft_delete_lets_objects_of_any_shape_go_and_reports_each(
         assert tenant.bystanders(TEAM) == before and tenant.in_full(VICTIM) == whole
     finally:
         await clean(kube, tenant)
+
+
+async def test_a_finalizer_that_is_there_many_times_is_taken_off_by_one_request(
+    kube: Kube, worker: Kube, service_kinds: None, deletion: Mandate
+) -> None:
+    """The API server takes lists in which a name stands more than once."""
+    await ensure_namespace(kube, TEAM)
+    many = [*[OPERAND_FINALIZER] * 3, "example.com/theirs", *[OPERAND_FINALIZER] * 2_000]
+    for name, finalizers in (("twice", many[:2]), ("many", many)):
+        meta = {"name": name, "namespace": TEAM, "finalizers": finalizers}
+        kind = {"apiVersion": SERVICE_INSTANCES.api_version, "kind": SERVICE_INSTANCES.kind}
+        spec = {"serviceOfferingName": "o", "servicePlanName": "p"}
+        await kube.create(SERVICE_INSTANCES, {**kind, "metadata": meta, "spec": spec})
+    assert (await kube.get(SERVICE_INSTANCES, "many", TEAM))["metadata"]["finalizers"] == many
+    before = patches()
+    result = await soft_delete(worker, deletion)
+    assert (result.abandoned_total, result.kept) == (2, [])
+    (left,) = (await kube.list(SERVICE_INSTANCES)).items
+    assert left["metadata"]["finalizers"] == ["example.com/theirs"]
+    assert patches() - before == 2
+    await free(kube, SERVICE_INSTANCES, left)
+
+
+def patches() -> float:
+    labels = {"verb": "patch", "kind": SERVICE_INSTANCES.kind, "code": "200"}
+    return REGISTRY.get_sample_value("btp_kube_requests_total", labels) or 0

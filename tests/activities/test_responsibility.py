@@ -142,6 +142,15 @@ async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
+async def test_our_finalizer_goes_however_often_it_stands_there(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
+    many = [FINALIZER, "example.com/theirs", FINALIZER]
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": many}})
+    assert (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["metadata"]["finalizers"] == many
+    await provision(steps.responsibility.remove_finalizer, await mandate_for(kube, ref))
+    obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
+    assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
+
+
 async def test_a_status_is_written_once_and_an_event_tells_of_it(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
     finding = Finding(reason=Reason.MISSING_SECRET, message="make one")
     wanted = StatusInput(mandate=await mandate_for(kube, ref), finding=finding)

@@ -5,13 +5,13 @@ from pathlib import Path
 import yaml
 
 from localcluster.controlplane import CHECKOUT
-from localcluster.environment import Environment, Manager
+from localcluster.environment import Manager
 
 
-def within_the_limits_of_the_chart(environment: Environment, what: str) -> None:
-    """Nobody ever held more than the chart lets it have, and everybody is alive."""
+def within_the_limits_of_the_chart(managers: list[Manager], what: str) -> None:
+    """None of them ever held more than the chart lets it have, and all are alive."""
     values = yaml.safe_load((CHECKOUT / "chart" / "btp-manager" / "values.yaml").read_text())
-    for manager in environment.workers + environment.triggers:
+    for manager in managers:
         limit = int(values[manager.module]["resources"]["limits"]["memory"].removesuffix("Mi"))
         peak = most_memory(manager)
         print(f"{what}: {manager.name} held {peak} MiB at most, of {limit}")

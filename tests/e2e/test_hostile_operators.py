@@ -40,11 +40,12 @@ def known(environment: Environment) -> int:
 
 @pytest.mark.timeout(590)
 def test_what_the_trigger_keeps_of_a_cr_does_not_grow_with_what_stands_in_the_cr() -> None:
-    with Environment(workers=0) as environment:
-        (trigger,) = environment.triggers
-        trigger.stop()
+    with Environment() as environment:
+        (worker,), (trigger,) = environment.workers, environment.triggers
+        for manager in (worker, trigger):
+            manager.stop()
         Person(environment.cluster).ensure_namespace(NAMESPACE)
         asyncio.run(fill(environment))
         trigger.start()
         wait_until(lambda: known(environment) == MANY, "the trigger to know all of them", trigger.process, 240)
-        within_the_limits_of_the_chart(environment, f"{MANY} BtpOperators of 0.6 MB")
+        within_the_limits_of_the_chart([trigger], f"{MANY} BtpOperators of 0.6 MB")

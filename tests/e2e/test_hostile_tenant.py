@@ -173,7 +173,9 @@ async def test_finalizers_without_end_keep_their_own_objects_only_and_every_aban
     )
     scene.gone()
     scene.nothing_left()
-    within_the_limits_of_the_chart(scene.environment, "21 instances with 376 KB of finalizers")
+    within_the_limits_of_the_chart(
+        scene.environment.workers + scene.environment.triggers, "21 instances with 376 KB of finalizers"
+    )
 
 
 def boxes(size: int) -> list[Any]:
@@ -194,7 +196,9 @@ async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene:
     result = await scene.result()
     assert (result.mode, result.abandoned_total) == (DeletionMode.HARD, 0), result
     assert scene.sap.instances == {}
-    within_the_limits_of_the_chart(scene.environment, "25 instances of 1 MB, hard delete")
+    within_the_limits_of_the_chart(
+        scene.environment.workers + scene.environment.triggers, "25 instances of 1 MB, hard delete"
+    )
 
 
 async def give_more_time(scene: Scene, mandate: Mandate) -> None:
@@ -219,7 +223,9 @@ async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: 
     scene.delete(seconds=240)
     scene.nothing_left()
     assert (await scene.result()).abandoned_total == 27 + 2
-    within_the_limits_of_the_chart(scene.environment, "25 instances of 1 MB, soft delete")
+    within_the_limits_of_the_chart(
+        scene.environment.workers + scene.environment.triggers, "25 instances of 1 MB, soft delete"
+    )
 
 
 @pytest.mark.timeout(600)
@@ -246,7 +252,9 @@ async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, mon
     await asyncio.to_thread(scene.delete, seconds=420)
     scene.nothing_left()
     assert (await scene.result()).abandoned_total == MANY
-    within_the_limits_of_the_chart(scene.environment, f"{MANY} small instances, soft delete")
+    within_the_limits_of_the_chart(
+        scene.environment.workers + scene.environment.triggers, f"{MANY} small instances, soft delete"
+    )
 
 
 def create_large_ones(scene: Scene) -> None:

@@ -112,7 +112,7 @@ def test_what_is_kept_of_a_btpoperator_does_not_grow_with_what_others_write_into
     }
     operator = Operator.from_object(obj)
     assert len(operator.model_dump_json()) < 6_000
-    assert (operator.holds_finalizer, operator.finalizers, operator.ours_at) == (True, 1_001, 1_000)
+    assert (operator.holds_finalizer, operator.finalizers) == (True, 1_001)
     assert operator.deletion and operator.deletion.hard_delete_ends.minute == 20
     assert ready_condition(operator.status)["observedGeneration"] == 3
     digest = OperatorDigest.of(obj)

@@ -16,8 +16,7 @@ OTHER = OperatorRef(namespace="a", name="other", uid="3")
 
 
 def operator(ref: OperatorRef = ME, *, deleting: bool = False, claimed: bool = True, year: int = 2026) -> Operator:
-    at = 0 if claimed else None
-    return Operator(ref=ref, created=START.replace(year=year), ours_at=at, deleting=deleting)
+    return Operator(ref=ref, created=START.replace(year=year), holds_finalizer=claimed, deleting=deleting)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def operators(draw: st.DrawFn) -> list[Operator]:
         Operator(
             ref=OperatorRef(namespace=namespace, name=name, uid=f"{namespace}{name}"),
             created=START + timedelta(seconds=draw(st.integers(0, 2))),
-            ours_at=0 if draw(st.booleans()) else None,
+            holds_finalizer=draw(st.booleans()),
             deleting=draw(st.booleans()),
         )
         for namespace, name in keys
@@ -65,6 +65,6 @@ def test_an_older_stray_takes_over_nothing_from_the_one_with_our_finalizer() -> 
     marked = Operator(
         ref=OperatorRef(namespace="a", name="y", uid="2"),
         created=START + timedelta(seconds=1),
-        ours_at=0,
+        holds_finalizer=True,
     )
     assert responsible([stray, marked]) == marked
