@@ -165,5 +165,7 @@ def test_the_readme_is_short() -> None:
 def test_github_runs_what_has_to_pass_before_a_change_lands() -> None:
     jobs = yaml.safe_load((CHECKOUT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
     in_steps = set(re.findall(r"\bmake ([a-z-]+)", str([job["steps"] for job in jobs.values()])))
-    before = set(re.findall(r"^make ([a-z-]+)", (CHECKOUT / ".ci" / "run").read_text(), re.MULTILINE))
+    lines = (CHECKOUT / ".ci" / "run").read_text().splitlines()
+    deciding = "\n".join(line for line in lines if "||" not in line)  # the benchmark is only printed
+    before = set(re.findall(r"^step .*?\bmake ([a-z-]+)", deciding, re.MULTILINE))
     assert before and before <= in_steps | set(jobs["test"]["strategy"]["matrix"]["target"])
