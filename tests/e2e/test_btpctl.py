@@ -91,6 +91,12 @@ def test_a_deletion_is_followed_and_hastened_from_the_command_line(scene: Scene)
         assert alive.status == 2 and "is not being deleted" in alive.err
     looked = btpctl(scene, "look")
     assert looked.status == 0 and ready["workflow_id"] in looked.out
+    trigger = scene.environment.triggers[0].environment
+    assert btpctl(scene, "status", **trigger).status == 0
+    assert btpctl(scene, "doctor", "--process", "trigger", **trigger).status == 0
+    for command in ("look", "abandoned", "in-use"):
+        assert btpctl(scene, command, **trigger).status == 4, command
+    assert btpctl(scene, "takeover").status == 4
 
     scene.make({"team-a": 1})
     assert scene.operand is not None
