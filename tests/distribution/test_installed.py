@@ -62,6 +62,23 @@ async def test_helm_installs_the_packaged_chart(dist: Path, cluster: ControlPlan
     assert "btpoperator created" in kubectl(cluster, "apply", "-f", dist / "default-cr.yaml")
 
 
+async def test_the_crd_of_another_version_is_applied_before_helm_upgrades(
+    dist: Path, cluster: ControlPlane, eventually: Eventually, tmp_path: Path
+) -> None:
+    package = dist / f"btp-manager-{VERSION}.tgz"
+    helm(cluster, "install", RELEASE, package)
+    newer = tmp_path / "crds.yaml"
+    shown = helm(cluster, "show", "crds", package)
+    newer.write_text(shown.replace("shortNames: [btpop]", "shortNames: [other]"))
+    assert newer.read_text() != shown
+    with pytest.raises(AssertionError, match="conflict"):
+        kubectl(cluster, "apply", "--server-side", "-f", newer)
+    kubectl(cluster, "apply", "--server-side", "--force-conflicts", "-f", newer)
+    assert (Person(cluster).get(CRD) or {})["spec"]["names"]["shortNames"] == ["other"]
+    helm(cluster, "upgrade", RELEASE, package, "--reset-then-reuse-values")
+    await running(cluster, eventually)
+
+
 async def test_kubectl_applies_the_manifest_again_and_again_and_deletes_it(
     dist: Path, cluster: ControlPlane, eventually: Eventually
 ) -> None:
