@@ -7,10 +7,11 @@ import random
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.teardown import TeardownActivities
 from kube.answers import Object
 from kube.client import Allowed, Deletion, Kube
 from kube.errors import Refused
-from kube.resources import CONFIG_MAPS, SECRETS, Resource
+from kube.resources import BTP_OPERATORS, CONFIG_MAPS, SECRETS, Resource
 from localcluster.client import CREDENTIALS, Person
 from models.mandate import Mandate
 from models.names import (
@@ -24,6 +25,7 @@ from models.names import (
 )
 from operand.credentials import Credentials, installed_credentials
 from operand.rendering import ChartRenderer
+from tests.acting import removed
 from tests.activities.steps import Steps
 from tests.cluster import encoded, ensure_namespace
 
@@ -156,6 +158,19 @@ async def test_nothing_of_before_is_left_after_any_order_of_changes_and_failures
     assert await kept_id(kube, namespace) in (None, cluster_id)
     config = await kube.get(CONFIG_MAPS, OPERAND_CONFIG, KYMA_NAMESPACE)
     assert config["metadata"]["annotations"][CREDENTIALS_NAMESPACES_ANNOTATION] == namespace
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, THEIRS)
+
+
+async def test_credentials_in_another_namespace_go_with_the_operand_by_the_rights_that_the_chart_grants(
+    kube: Kube, worker: Kube, person: Person, renderer: ChartRenderer, mandate: Mandate, places: None
+) -> None:
+    elsewhere = next(place for place in PLACES if place != KYMA_NAMESPACE)
+    person.put_secret(a_secret("a", elsewhere))
+    await Steps(worker, renderer).apply(mandate)
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere)
+    await kube.delete(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace)
+    await removed(TeardownActivities(worker), mandate)
+    assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, elsewhere) is None
     assert await kube.find(SECRETS, OPERAND_CREDENTIALS_SECRET, THEIRS)
 
 

@@ -3,11 +3,12 @@
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 
-from activities.edge import checked
+from activities.edge import DEFECTS, checked
 from kube.errors import Unavailable
 from models.mandate import Mandate
 from models.names import DEFECT
@@ -52,6 +53,20 @@ async def test_a_defect_travels_without_its_text_which_may_quote_a_secret() -> N
     assert failure.type == DEFECT and not failure.non_retryable
     assert "KeyError at unit/test_edge.py:" in failure.message
     assert "canary-of-a-secret" not in stored
+
+
+async def test_a_defect_is_one_line_in_the_log_and_counted() -> None:
+    def counted() -> float:
+        samples = (sample for metric in DEFECTS.collect() for sample in metric.samples)
+        return sum(sample.value for sample in samples if sample.name.endswith("_total"))
+
+    before = counted()
+    with capture_logs() as lines:
+        await failure_of(KeyError("canary-of-a-secret"))
+    assert counted() == before + 1
+    (line,) = lines
+    assert (line["event"], line["error"], line["log_level"]) == ("a defect of this program", "KeyError", "error")
+    assert "canary-of-a-secret" not in str(line)
 
 
 async def test_an_absent_api_server_is_something_that_may_pass() -> None:

@@ -17,10 +17,12 @@ from models.deletion_record import DeletionRecord
 from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.names import DEFECT
 from models.provision import ProvisionOutcome, ProvisionResult
+from models.resync import ResyncInput, ResyncResult
 from models.status import StatusInput
 from tests.workflows.world import World, an_input, lost, refused, serving
 from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
+from workflows.resync import ResyncWorkflow
 
 
 async def deprovision(environment: WorkflowEnvironment, world: World, **limits: Any) -> DeprovisionResult:
@@ -275,6 +277,32 @@ async def test_a_cancelled_provisioning_stops_what_runs_and_says_so_on_the_cr(te
             await handle.result()
     assert world.called[-1] == "apply stopped"
     assert "a person stopped this run in Temporal" in world.messages[-1]
+
+
+async def test_a_cancelled_resync_stops_what_runs_before_it_ends(temporal: Client) -> None:
+    began, stopped = asyncio.Event(), asyncio.Event()
+
+    @activity.defn
+    async def nudge_operators(input: ResyncInput) -> ResyncResult:
+        began.set()
+        try:
+            while True:
+                activity.heartbeat()
+                await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.5)  # in the middle of a request
+            stopped.set()
+            raise
+
+    async with serving(temporal, World(), nudge_operators) as task_queue:
+        handle = await temporal.start_workflow(
+            ResyncWorkflow.run, ResyncInput(cluster="c"), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await began.wait()
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as error:
+            await handle.result()
+        assert isinstance(error.value.cause, CancelledError) and stopped.is_set()
 
 
 @pytest.mark.long

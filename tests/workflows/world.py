@@ -349,14 +349,14 @@ class World:
 
 
 @asynccontextmanager
-async def serving(client: Client, world: World) -> AsyncIterator[str]:
-    """A worker with this world behind it, on a task queue of its own."""
+async def serving(client: Client, world: World, *more: Callable[..., Any]) -> AsyncIterator[str]:
+    """A worker with this world, and `more` activities, behind it, on a task queue of its own."""
     task_queue = f"test-{uuid.uuid4().hex[:8]}"
     async with Worker(
         client,
         task_queue=task_queue,
         workflows=[ProvisionWorkflow, DeprovisionWorkflow, ResyncWorkflow, ReclaimWorkflow, UnknownWorkflow],
-        activities=world.activities(),
+        activities=[*world.activities(), *more],
         workflow_runner=UnsandboxedWorkflowRunner(),
         max_heartbeat_throttle_interval=timedelta(milliseconds=200),  # cancellations travel with heartbeats
         default_heartbeat_throttle_interval=timedelta(milliseconds=200),
