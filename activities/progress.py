@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from kube.errors import KubeError
 from models.deprovision import Removed
 from models.names import HELD_BY_US, NEWS, STILL_WAITING
-from operand.errors import Failure
+from operand.errors import Failure, Permanent
 from operand.mandated import MandateLost
 
 HEARTBEAT_EVERY: Final = 0.5
@@ -22,6 +22,8 @@ HEARTBEAT_EVERY: Final = 0.5
 LAST: Final = 0.25
 """The last share of the time of all attempts: none ends any more to report something, for what is begun anew shortly
 before the deadline would be no real try."""
+REFUSED_FOR: Final = timedelta(seconds=5)
+"""After which the CR says what is refused, and tried again: most passes sooner."""
 LONGEST: Final = 2000
 """Characters of what is said: a heartbeat is stored at each beat."""
 
@@ -76,6 +78,13 @@ class Progress:
             next_retry_delay=timedelta(seconds=pause),
         )
 
+    def is_news(self, error: Failure | KubeError, told: str) -> bool:
+        """Whether the CR should say what an API server that answers has refused for a while, and does not say it."""
+        now = self._started + timedelta(seconds=time.monotonic() - self._began)
+        lasting = now - activity.info().scheduled_time > REFUSED_FOR
+        heard = self.answered is not None and not isinstance(error, Permanent)
+        return heard and lasting and str(error)[:LONGEST] != told and self.share_left() > LAST
+
     def news(self, message: str) -> ApplicationError:
         """Ends a wait before its goal: the CR has to say this. The workflow waits on afterwards."""
         return self._early_end(message, NEWS)
@@ -96,10 +105,11 @@ class Progress:
 
 
 @contextlib.asynccontextmanager
-async def heartbeating(removed: Removed | None = None) -> AsyncIterator[Progress]:
+async def heartbeating(removed: Removed | None = None, told: str | None = None) -> AsyncIterator[Progress]:
     """Heartbeat for as long as the block runs, so that a lost worker is noticed and a cancellation arrives.
 
-    `removed` is what earlier activities of the same step removed.
+    `removed` is what earlier activities of the same step removed; `told` what the CR says already that it waits for,
+    where the workflow takes news.
     """
     progress = Progress(_removed_so_far(removed or Removed()))
 
@@ -116,6 +126,8 @@ async def heartbeating(removed: Removed | None = None) -> AsyncIterator[Progress
         raise
     except (Failure, KubeError) as error:
         error.answered = progress.answered
+        if told is not None and progress.is_news(error, told):
+            raise progress.news(str(error)) from None
         raise
     finally:
         beating.cancel()

@@ -13,8 +13,9 @@ from typing import Any, Final
 from prometheus_client import Counter
 from temporalio import activity
 
+from activities.deletion_step import deletion_step
 from activities.edge import checked
-from activities.progress import Progress, heartbeating
+from activities.progress import Progress
 from kube.answers import Object, Objects
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
@@ -23,11 +24,10 @@ from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resourc
 from kube.side_by_side import side_by_side
 from models.conditions import Reason
 from models.deprovision import Removed, SoftDeleteResult, TeardownInput
-from models.mandate import Purpose
 from models.names import OPERAND_FINALIZER
 from operand.abandoned_report import AbandonedReport, as_abandoned
 from operand.errors import failure_of
-from operand.mandated import MandatedKube, holding
+from operand.mandated import MandatedKube
 from operand.service_objects import is_held, kept_by, remove_secret
 
 AT_ONCE: Final = 32
@@ -50,8 +50,7 @@ class SoftDeleteActivities:
     @checked
     async def soft_delete_service_objects(self, input: TeardownInput) -> SoftDeleteResult:
         """Let every service object go; the result and ConfigMap sap-btp-abandoned name what was abandoned."""
-        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
-            progress.got_answer()
+        async with deletion_step(self._kube, input) as (progress, held):
             report = AbandonedReport(self._kube, held, input.ref, input.because)
             try:
                 await report.load()

@@ -11,8 +11,9 @@ from typing import Final
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from activities.deletion_step import deletion_step
 from activities.edge import checked
-from activities.progress import LAST, Progress, heartbeating
+from activities.progress import LAST, Progress
 from kube.client import Deletion, Kube
 from kube.errors import Conflict, KubeError
 from kube.resources import (
@@ -29,7 +30,6 @@ from kube.resources import (
 )
 from models.conditions import Reason
 from models.deprovision import Removed, TeardownInput, TornDown
-from models.mandate import Purpose
 from models.names import (
     KYMA_NAMESPACE,
     OPERAND_CLUSTER_ID_SECRET,
@@ -40,7 +40,7 @@ from models.names import (
 )
 from models.text import some
 from operand.errors import Failure, Permanent, failure_of
-from operand.mandated import MandatedKube, holding
+from operand.mandated import MandatedKube
 from operand.operand_pods import OperandPods
 from operand.ownership import is_ours, managed, written_by_us
 from operand.service_objects import first_few
@@ -83,8 +83,7 @@ class TeardownActivities:
     @checked
     async def remove_operand(self, input: TeardownInput) -> TornDown:
         """Webhooks, then the Deployment, then wait until its pods have stopped: nothing acts or is called any more."""
-        async with heartbeating(input.removed) as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
-            progress.got_answer()
+        async with deletion_step(self._kube, input) as (progress, held):
             targets: list[Target] = []
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
                 targets += [target for target in await self._ours(kind) if _is_operand(target)]
@@ -102,8 +101,7 @@ class TeardownActivities:
     @checked
     async def remove_resources(self, input: TeardownInput) -> TornDown:
         """Everything that this or an earlier version of the chart installed, CRDs included, and seen gone."""
-        async with heartbeating(input.removed) as progress, holding(self._kube, input.mandate, Purpose.DELETE) as held:
-            progress.got_answer()
+        async with deletion_step(self._kube, input) as (progress, held):
             targets: list[Target] = []
             others: list[str] = []
             for kind in reversed(CHART_KINDS):

@@ -181,6 +181,17 @@ async def test_lost_managed_fields_do_not_keep_a_deletion_from_ending(scene: Sce
     scene.nothing_left()
 
 
+async def test_what_is_refused_in_a_removal_stands_on_the_cr_while_it_is_tried_again(scene: Scene) -> None:
+    scene.ready()
+    scene.environment.proxy.add(Fault(("DELETE",), "/validatingwebhookconfigurations/", status=500))
+    scene.person.delete_operator("btpoperator")
+    scene.says("HardDeleting", "ValidatingWebhookConfiguration", "cannot be removed", "injected (500)", seconds=18)
+    scene.environment.proxy.clear()
+    scene.gone()
+    scene.nothing_left()
+    await scene.settled()
+
+
 async def test_a_frozen_worker_that_thaws_writes_nothing_for_a_cr_that_is_gone(scene: Scene) -> None:
     scene.ready()
     scene.make({"team-a": 2})
