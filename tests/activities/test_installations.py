@@ -17,6 +17,7 @@ from models.mandate import Mandate
 from models.names import INSTALLATION_ANNOTATION, KYMA_NAMESPACE, OPERAND_CONFIG, OPERAND_DEPLOYMENT, SUPERSEDED
 from operand.installation import REVISION, Installation
 from operand.rendering import ChartRenderer
+from tests.acting import administrator
 from tests.activities.steps import Steps
 from tests.activities.test_chart import writes_so_far
 from tests.conftest import OPERAND_CHART
@@ -140,8 +141,8 @@ async def test_of_two_deployments_the_later_one_holds_and_a_process_started_by_h
         await is_refused(Steps(worker, old), mandate, "by a newer installation of the manager.*remove annotation")
         await asyncio.sleep(1)  # the API server counts whole seconds
         await second.wants("1a", 1)
-        # A release may look at its own Deployment only: an administrator stands for the other one.
-        await Steps(kube, old, second.place("1a")).apply(mandate)
+        other = administrator(kube, "of another release: the one here may look at its own Deployment only")
+        await Steps(other, old, second.place("1a")).apply(mandate)
         assert (await holds(kube))[0] == "old"
         await is_refused(Steps(worker, new, first.place("1a")), mandate, "by a newer installation")
     finally:

@@ -71,3 +71,8 @@ def test_the_operands_image_may_run_where_a_policy_bounds_it() -> None:
 def test_helm_refuses_what_cannot_be_set_and_names_it(value: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         template(f"operand={json.dumps(value)}")
+
+
+def test_a_payload_key_among_the_settings_is_refused_for_it_would_stand_in_the_deployment() -> None:
+    with pytest.raises(ValueError, match="'BTP_PAYLOAD_KEY' not allowed"):
+        template('settings={"BTP_PAYLOAD_KEY": "0123456789abcdef"}')

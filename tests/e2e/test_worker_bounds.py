@@ -227,6 +227,12 @@ BY_POLICY = [
         APPLY,
         dry=False,
     ),
+    Attempt(
+        "cut off everybody's pods of the namespace",
+        "PATCH",
+        f"/apis/networking.k8s.io/v1/namespaces/{KYMA_NAMESPACE}/networkpolicies/kyma-project.io--allow-btp-operator-webhook",
+        {"spec": {"podSelector": {"matchLabels": None}, "ingress": None}},
+    ),
     Attempt("change somebody's instance", "PATCH", INSTANCE, {"spec": {"servicePlanName": "large"}}),
     Attempt("label somebody's instance", "PATCH", INSTANCE, {"metadata": {"labels": {"a": "b"}}}),
     Attempt("take somebody's finalizer off an instance", "PATCH", INSTANCE, {"metadata": {"finalizers": None}}),
