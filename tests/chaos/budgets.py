@@ -32,9 +32,8 @@ def _installed(scene: Any) -> bool:
 
 
 def _letting_go(scene: Any) -> bool:
-    """Whether the operand is gone, and soft delete, which is slow here, has asked for the first deletions."""
-    gone = scene.reason() == "SoftDeleting" and not _installed(scene)
-    return gone and any(obj["metadata"].get("deletionTimestamp") for obj in scene.person.service_objects())
+    """Whether soft delete, which is slow here, takes the first finalizers off."""
+    return any(fault.hits for fault in scene.environment.proxy.faults)
 
 
 BRIEF_HARD: Final = brief(HARD, "hard delete's budget of 15 s", HARD.in_the_middle, BTP_HARD_DELETE_TIMEOUT="15s")
@@ -46,8 +45,6 @@ AWAY: Final = 18.0
 """Seconds; longer than each of these budgets, but for the last."""
 AWAY_LONG: Final = 45.0
 """Longer than that one."""
-SLOW_PATCHES: Final = Fault(("PATCH",), "/servicebindings/", latency=5.0)
-"""Holds soft delete in its middle for long enough to be seen there."""
 LONGER_THAN_BUDGETS: Final[Mapping[str, tuple[Trouble, Story]]] = {
     "all workers dead for 18 s, longer than hard delete's budget": (dead, BRIEF_HARD),
     "all workers frozen for 18 s, longer than hard delete's budget": (frozen, BRIEF_HARD),
@@ -72,7 +69,7 @@ def longer_than_budget(stage: Stage, story: Story, trouble: Trouble) -> Outcome:
         if story is BRIEF_READY:
             environment.cluster.stop_node()
         if story is BRIEF_SOFT:
-            environment.proxy.faults.append(SLOW_PATCHES)
+            environment.proxy.faults.append(Fault(("PATCH",), "/servicebindings/", latency=5.0))
 
     def away(environment: Environment) -> None:
         scene.until(lambda: story.in_the_middle(scene), f"{story.name} to be in the middle")
