@@ -58,6 +58,7 @@ def victims(scene: Scene) -> list[Any]:
 
 def lead_elsewhere(scene: Scene) -> None:
     """Bindings and an instance whose references are no names."""
+    scene.person.ensure_namespace("team-z")
     for number, name in enumerate(ELSEWHERE):
         scene.person.create_binding("team-z", f"odd-{number}", "no-such-instance", secretName=name)
     references = [{"secretKeyRef": {"name": name, "key": "k"}} for name in ("../../victim/secrets/v", *ELSEWHERE)]
@@ -73,7 +74,6 @@ def lead_elsewhere(scene: Scene) -> None:
 async def test_names_that_lead_elsewhere_neither_end_a_hard_delete_nor_reach_anything(scene: Scene) -> None:
     scene.ready()
     scene.make({"team-a": 2})
-    scene.person.ensure_namespace("team-z")
     lead_elsewhere(scene)
     before = victims(scene)
     scene.delete()
