@@ -30,8 +30,12 @@ LOOKING: Final = workflow.ActivityCancellationType.TRY_CANCEL
 DEAD_AFTER: Final = timedelta(seconds=8)
 """After the last heartbeat the next attempt begins, on another worker: a dead one is replaced within 10 s. Workers send
 a heartbeat every 3 s (worker/__main__.py), so two in a row may be lost."""
-LONGEST_PAUSE: Final = timedelta(seconds=3)
-"""Between attempts nobody watches the CR: a run that lost its mandate ends within five seconds all the same."""
+LONGEST_PAUSE: Final = timedelta(seconds=2.5)
+"""Between attempts nobody watches the CR: a run that lost its mandate ends within five seconds all the same.
+
+With pauses of three seconds an attempt falls on the very end of limits such as 15 s and 2 min, and Temporal's
+time-skipping server then begins it again without end.
+"""
 LOCAL: Final = workflow.LocalActivityConfig(
     # A look or a write of milliseconds, run beside the workflow task: no round trip through the server. Retries keep
     # the workflow task open, invisibly and at three events each few seconds: so they are short.
