@@ -59,6 +59,7 @@ async def test_why_a_pod_is_not_ready_is_told_at_once_and_only_once(
     assert waiting.value.type == STILL_WAITING
 
 
+@pytest.mark.long
 async def test_words_of_a_kubelet_without_end_are_told_once_too(
     steps: Steps, kube: Kube, mandate: Mandate, credentials: dict[str, str]
 ) -> None:

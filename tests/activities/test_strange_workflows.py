@@ -128,6 +128,7 @@ async def test_a_strangers_workflow_under_the_crs_id_is_named_and_the_rest_is_sh
         assert refused.status == 2 and "retry_now" in refused.err and len(refused.err.strip().splitlines()) == 1
 
 
+@pytest.mark.long
 async def test_a_workflow_whose_code_fails_is_told_as_one(running: Running, btpctl: BtpCtl) -> None:
     async with running(Broken, "DeprovisionWorkflow"):
         told = await btpctl("status")

@@ -462,7 +462,9 @@ async def test_a_line_that_a_soft_delete_adds_meanwhile_is_kept(stage: Stage, mo
     assert await stage.lines() == [added]
 
 
-@pytest.mark.parametrize("asynchronous", [0.0, 0.1], ids=["at once", "later"])
+@pytest.mark.parametrize(
+    "asynchronous", [pytest.param(0.0, id="at once"), pytest.param(0.1, id="later", marks=pytest.mark.long)]
+)
 async def test_killed_or_unheard_at_any_call_nothing_else_is_deleted_and_nothing_is_forgotten(
     stage: Stage, asynchronous: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -140,6 +140,7 @@ async def test_a_person_gives_a_deletion_more_time_and_everybody_is_told_who_and
     assert len(result.asked) == 1 and result.asked[0] in world.because == result.hard_delete_ended
 
 
+@pytest.mark.long
 async def test_a_held_deletion_goes_on_behind_its_deadline_and_ends_soon_after_it_is_resumed(temporal: Client) -> None:
     limits = {"hard_delete_timeout": timedelta(seconds=5), "last_attempt": timedelta(seconds=1)}
     async with deleting(temporal, **limits) as (world, handle):
@@ -280,6 +281,7 @@ async def pause(client: Client, handle: Any) -> None:
     )
 
 
+@pytest.mark.long
 async def test_a_paused_activity_cannot_let_the_budget_pass_without_a_real_try(temporal: Client) -> None:
     limits = {"hard_delete_timeout": timedelta(seconds=8), "last_attempt": timedelta(seconds=30)}
     async with deleting(temporal, **limits) as (world, handle):
@@ -377,6 +379,7 @@ async def test_a_deletion_that_is_cancelled_while_a_look_is_tried_again_says_tha
     assert world.messages[-1].startswith("a person stopped this deletion in Temporal")
 
 
+@pytest.mark.long
 async def test_a_paused_step_of_a_deletion_begins_again_after_its_limit(temporal: Client) -> None:
     world = World(let_removal_end=asyncio.Event())
     async with serving(temporal, world) as task_queue:
@@ -398,6 +401,7 @@ async def test_a_paused_step_of_a_deletion_begins_again_after_its_limit(temporal
     assert result.outcome is ReleaseKind.DEPROVISION
 
 
+@pytest.mark.long
 async def test_a_paused_apply_ends_in_words_after_its_limit(temporal: Client) -> None:
     world = World(let_apply_end=asyncio.Event())
     async with serving(temporal, world) as task_queue:
