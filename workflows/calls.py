@@ -1,7 +1,6 @@
 """How workflows call activities: the options that belong together, each with its reason."""
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import SUPERSEDED
     from models.status import Finding, StatusInput
     from workflows.failures import AWAY, is_away, may_pass
+    from workflows.waiting import until
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., None])
@@ -170,16 +170,15 @@ async def until_done(
     """
     left = max(deadline + OVERDUE - workflow.now(), OVERDUE)
     try:
-        await workflow.wait_condition(lambda: running.done() or disturbed(), timeout=left)
-        if grace and not running.done():
-            with contextlib.suppress(TimeoutError):
-                await workflow.wait_condition(running.done, timeout=grace)
-    except TimeoutError:
-        await stop(running)
-        raise Overdue from None
+        in_time = await until(lambda: running.done() or disturbed(), left)
+        if in_time and grace and not running.done():
+            await until(running.done, grace)
     except asyncio.CancelledError:
         await stop(running)
         raise
+    if not in_time:
+        await stop(running)
+        raise Overdue
     if not running.done():
         await stop(running)
         return False

@@ -5,7 +5,6 @@ passed while no worker, no Temporal or no API server was there, one last attempt
 """
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from enum import StrEnum
@@ -26,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from models.provision import ChartInput
     from workflows.calls import A_MOMENT, LONGEST_PAUSE, Overdue, history_is_long, long, stop, until_done
     from workflows.failures import is_lost_mandate, longest_outage, nobody_tried, ran_out_of_time, said, was_cancelled
+    from workflows.waiting import until
 
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=LONGEST_PAUSE)
 """Inside the budget one attempt follows the other soon: each watches for a minute anyway."""
@@ -199,10 +199,7 @@ class HardDelete:
                 raise
             workflow.logger.warning("progress cannot be reported on the CR: %s", said(refused))
         left, self._changed = max(record.ends - workflow.now(), A_MOMENT), False
-        with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: self._changed or self._is_disturbed(), timeout=min(left, AFTER_FAILURE)
-            )
+        await until(lambda: self._changed or self._is_disturbed(), min(left, AFTER_FAILURE))
         return Attempt.DISTURBED
 
     async def _try(self, record: DeletionRecord) -> Attempt:

@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
     from models.text import code
     from workflows.calls import AGAIN, WAIT, history_is_long, long, needs_input
     from workflows.failures import said, was_cancelled
+    from workflows.waiting import until
 
 FIRST_PAUSE: Final = timedelta(seconds=5)
 """After a round that got something done, or the first: what stood in the way is often gone soon."""
@@ -153,12 +154,9 @@ class ReclaimWorkflow:
         left = self._so_far.ends - workflow.now()
         self._why = done.trouble or (f"{done.told[0].outcome.value}: {done.told[0].why}" if done.told else "")
         self._say(f"{self._left} objects left; {self._why}", workflow.now() + pause)
-        try:
-            # A signal does not shorten what Service Manager asked for.
-            await workflow.sleep(min(asked, left))
-            await workflow.wait_condition(lambda: self._again, timeout=min(pause, left) - min(asked, left))
-        except TimeoutError:
-            pass
+        # A signal does not shorten what Service Manager asked for.
+        await workflow.sleep(min(asked, left))
+        await until(lambda: self._again, min(pause, left) - min(asked, left))
         return self._so_far.ends > workflow.now()
 
     async def _give_up(self) -> ReclaimResult:

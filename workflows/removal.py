@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
         was_cancelled,
     )
     from workflows.reclaim import start_reclaim
+    from workflows.waiting import until
 
 T = TypeVar("T")
 Step = Callable[[Any, TeardownInput], Coroutine[Any, Any, T]]
@@ -129,9 +130,7 @@ class Removal:
 
     async def _wait_for(self, running: workflow.ActivityHandle[Any], deadline: datetime, text: str) -> None:
         """Until it is done or overdue; what is slow is reported on the CR, unless it says more already."""
-        try:
-            await workflow.wait_condition(running.done, timeout=SLOW)
-        except TimeoutError:
+        if not await until(running.done, SLOW):
             if text:
                 await self._tell(text)
             await until_done(running, deadline, disturbed=lambda: False)

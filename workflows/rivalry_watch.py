@@ -1,6 +1,5 @@
 """What a run knows of those who keep changing fields of ours back: how long it waits for them, and when it is over."""
 
-import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -11,6 +10,7 @@ with workflow.unsafe.imports_passed_through():
     from models.provision import LONGEST_QUIET, Contest, Rivalry
     from models.text import code
     from workflows.provision_account import ProvisionAccount
+    from workflows.waiting import until
 
 
 class RivalryWatch:
@@ -41,8 +41,5 @@ class RivalryWatch:
         """Wait until nobody has changed anything back for a while; False if something else comes first."""
         if self.known.over_at is None:
             return True
-        with contextlib.suppress(TimeoutError):
-            left = min(max(self.known.over_at - workflow.now(), timedelta(0)), LONGEST_QUIET)
-            await workflow.wait_condition(is_disturbed, timeout=left)
-            return False
-        return True
+        left = min(max(self.known.over_at - workflow.now(), timedelta(0)), LONGEST_QUIET)
+        return not await until(is_disturbed, left)

@@ -138,3 +138,11 @@ def builtin_calls(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in BUILTINS:
             yield node.func.id
+
+
+def test_no_workflow_waits_by_a_timeout_that_swallows_a_cancellation() -> None:
+    """A `wait_condition` with a timeout goes through asyncio.wait_for; workflows/waiting.py says what that does."""
+    for file in sorted((CHECKOUT / "workflows").glob("*.py")):
+        for call in (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Call)):
+            waits = isinstance(call.func, ast.Attribute) and call.func.attr == "wait_condition"
+            assert not (waits and any(word.arg == "timeout" for word in call.keywords)), f"{file.name}:{call.lineno}"
