@@ -22,7 +22,6 @@ from models.limits import Limits, OperandTeardown
 from models.mandate import Mandate
 from models.names import KYMA_NAMESPACE
 from models.operators import Operator
-from workflows.deprovision import DeprovisionWorkflow
 
 
 class Scene:
@@ -180,8 +179,8 @@ class Scene:
         client = await self.settled()
         query = "WorkflowType = 'DeprovisionWorkflow' AND ExecutionStatus = 'Completed'"
         async for execution in client.list_workflows(query):
-            handle = client.get_workflow_handle_for(DeprovisionWorkflow.run, execution.id, run_id=execution.run_id)
-            result = await handle.result()
+            handle = client.get_workflow_handle(execution.id, run_id=execution.run_id, result_type=DeprovisionResult)
+            result: DeprovisionResult = await handle.result()
             if result.outcome is outcome:
                 return result
         raise AssertionError(f"no DeprovisionWorkflow has completed with {outcome}")

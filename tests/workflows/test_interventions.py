@@ -19,10 +19,10 @@ from temporalio.exceptions import ApplicationError
 from localcluster.temporal import TemporalServer
 from models.conditions import Reason
 from models.deletion_record import LONGEST_HOLD, ExtendRequest, Hold, HoldRequest, ResumeRequest
-from models.deprovision import DeletionMode, ReleaseKind
+from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.limits import DeletionPolicy
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
-from models.provision import ProvisionOutcome
+from models.provision import ProvisionOutcome, ProvisionResult
 from runtime.connect import data_converter
 from runtime.settings import WorkerSettings
 from tests.workflows.world import World, an_input, runs_of, serving
@@ -216,7 +216,7 @@ async def test_three_thousand_events_on_a_cr_keep_every_run_short_and_the_last_o
     async with serving(temporal, world) as task_queue:
         identity = f"test/{uuid.uuid4()}"
         await flood(temporal, ProvisionWorkflow, identity, task_queue, LOOK_AGAIN, bursts=30)
-        result = await temporal.get_workflow_handle_for(ProvisionWorkflow.run, identity).result()
+        result = await temporal.get_workflow_handle(identity, result_type=ProvisionResult).result()
     assert result.outcome is ProvisionOutcome.READY
     assert await longest_run(temporal, identity) < LONGEST_RUN
 
@@ -229,7 +229,7 @@ async def test_three_thousand_events_during_a_deletion_keep_every_run_short_and_
     async with deleting(temporal) as (world, handle):
         budget = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
         await flood(temporal, DeprovisionWorkflow, handle.id, "unused", DELETION_REQUESTED, bursts=30)
-        latest = temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id)
+        latest = temporal.get_workflow_handle(handle.id, result_type=DeprovisionResult)
         while (await latest.query(DeprovisionWorkflow.progress)).reason is None:
             await asyncio.sleep(0.05)
         assert (await latest.query(DeprovisionWorkflow.progress)).budget_ends == budget
@@ -433,7 +433,7 @@ async def test_a_reset_run_goes_on_under_the_deadline_that_the_cr_says(temporal:
                 request_id=str(uuid.uuid4()),
             )
         )
-        latest = temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id)
+        latest = temporal.get_workflow_handle(handle.id, result_type=DeprovisionResult)
         async with asyncio.timeout(20):
             while world.called.count("hard delete") < 2:
                 await asyncio.sleep(0.1)

@@ -13,14 +13,13 @@ from dispatch.names import default_task_queue, workflow_id
 from dispatch.nudger import Nudger
 from models import provision as rivalry
 from models.conditions import Reason
-from models.deprovision import DeletionMode, ReleaseKind
+from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.limits import Limits, OperandTeardown
 from models.names import DELETION_REQUESTED, LOOK_AGAIN
 from models.operator_input import SoFar
 from models.provision import Assessment, Contest, ProvisionOutcome, ProvisionResult, Rivalry, Standing, Survey
 from models.status import Finding
 from tests.workflows.world import MANDATE, REF, World, an_input, refused, runs_of, serving
-from workflows.deprovision import DeprovisionWorkflow
 from workflows.provision import ProvisionWorkflow
 
 Handle = WorkflowHandle[ProvisionWorkflow, ProvisionResult]
@@ -281,7 +280,7 @@ async def test_a_deletion_stops_the_chart_and_waits_until_it_has_stopped(tempora
         handle = await start(temporal, task_queue)
         await world.applying.wait()
         await handle.signal(DELETION_REQUESTED)
-        latest = await temporal.get_workflow_handle_for(DeprovisionWorkflow.run, handle.id).result()
+        latest = await temporal.get_workflow_handle(handle.id, result_type=DeprovisionResult).result()
     assert world.called[-1] == "remove finalizer"
     assert world.called.index("apply stopped") < world.called.index("remove operand")
     assert latest.mode is DeletionMode.HARD

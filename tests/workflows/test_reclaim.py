@@ -110,7 +110,9 @@ async def deprovision(client: Client, world: World) -> ReclaimResult | None:
             task_queue=task_queue,
         )
         try:
-            return await client.get_workflow_handle_for(ReclaimWorkflow.run, f"{identity}/reclaim").result()
+            handle = client.get_workflow_handle(f"{identity}/reclaim", result_type=ReclaimResult)
+            result: ReclaimResult = await handle.result()
+            return result
         except RPCError as error:
             assert error.status is RPCStatusCode.NOT_FOUND
             return None
@@ -146,7 +148,7 @@ async def test_the_reclaim_is_for_this_deletion_in_this_cluster_and_begins_once(
         await temporal.execute_workflow(Deletion.run, MANDATE, id=identity, task_queue="starts")
         while not sap.at:
             await asyncio.sleep(0.02)
-        reclaiming = temporal.get_workflow_handle_for(ReclaimWorkflow.run, f"{identity}/reclaim")
+        reclaiming = temporal.get_workflow_handle(f"{identity}/reclaim", result_type=ReclaimResult)
         ends = (await reclaiming.query(ReclaimWorkflow.progress)).ends
         description = await reclaiming.describe()
         assert ends and abs(ends - description.start_time - timedelta(days=3)) < timedelta(seconds=5)
