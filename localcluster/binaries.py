@@ -4,6 +4,7 @@ The cache lies outside the checkout and is keyed by the module's lock file, so a
 `python -m localcluster.binaries NAME` prints where that binary stands; without a name, those of `make test` are built.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -128,6 +129,13 @@ def ensure_all() -> None:
 
 def _build(module: Module, name: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
+    with (target.parent / f"{name}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # of two commands at once one builds, and the other waits for the result
+        if not target.is_file():
+            _compile(module, name, target)
+
+
+def _compile(module: Module, name: str, target: Path) -> None:
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         built = Path(scratch) / name
         flags = ["-v", "-trimpath", "-tags", module.tags, "-ldflags", module.link, "-o", str(built)]
@@ -141,7 +149,7 @@ def _build(module: Module, name: str, target: Path) -> None:
             output = _follow(process, name, started)
         if process.returncode:
             raise RuntimeError(f"building {name} failed:\n{output[-2000:]}")
-        built.replace(target)  # atomic: two builds at once both end with a whole file
+        built.replace(target)  # atomic: a build that is killed leaves no half of a file
         _say(f"built {name} in {time.monotonic() - started:.0f} s")
 
 
