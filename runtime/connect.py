@@ -50,6 +50,8 @@ class Temporal:
         self._keep: Sequence[Preparation] = ()
         self.listed = False
         """Whether the namespace has our search attributes."""
+        self.contact = Contact(f"Temporal at {self.address}", self._ask)
+        """Whether it answers; whoever follows it also keeps the credentials those of now."""
 
     @property
     def address(self) -> str:
@@ -67,10 +69,6 @@ class Temporal:
         user(self.client)
         self._users.append(user)
 
-    def contact(self) -> Contact:
-        """Follows whether it answers; whoever follows it also keeps the credentials those of now."""
-        return Contact(f"Temporal at {self.address}", self._ask)
-
     async def connect(self, *prepare: Preparation, keep: Sequence[Preparation] = ()) -> None:
         """Connect and prepare the namespace; tried again until all is done.
 
@@ -85,6 +83,7 @@ class Temporal:
                 for each in prepare:
                     await each(client)
                 self._client, self._keep = client, keep
+                await self.contact.look()  # whoever waits for this process does not wait for the next question too
                 log.info("connected to Temporal", address=self.address, namespace=client.namespace)
                 return
             except (RuntimeError, RPCError) as error:

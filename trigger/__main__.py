@@ -58,7 +58,7 @@ async def main(settings: TriggerSettings) -> None:
 
     try:
         temporal = Temporal(sdk.runtime, settings)
-        contacts = [temporal.contact(), api_server(kube)]
+        contacts = [temporal.contact, api_server(kube)]
         async with (
             pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
             asyncio.TaskGroup() as tasks,

@@ -54,7 +54,7 @@ async def main(settings: WorkerSettings) -> None:
 
     try:
         temporal = Temporal(sdk.runtime, settings)
-        contacts = [temporal.contact(), Contact("Temporal's answers to polls", Polls(sdk).ask), api_server(kube)]
+        contacts = [temporal.contact, Contact("Temporal's answers to polls", Polls(sdk).ask), api_server(kube)]
         async with (
             pages(settings.health_address, settings.metrics_address, alive, ready, sdk),
             asyncio.TaskGroup() as tasks,

@@ -35,6 +35,20 @@ async def test_what_temporal_refuses_while_it_starts_is_tried_again_and_told_onc
     assert events.count("waiting for Temporal") == 1 and events[-1] == "connected to Temporal"
 
 
+async def test_it_is_known_to_answer_as_soon_as_it_is_connected(
+    temporal_server: TemporalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
+    connection = Temporal(SdkTelemetry().runtime, WorkerSettings())
+    following = asyncio.create_task(connection.contact.follow())
+    await asyncio.sleep(0)  # it is asked once, in vain
+    assert "not connected yet" in connection.contact.trouble
+    await connection.connect()
+    assert not connection.contact.trouble
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     """One frame of HTTP/2 (RFC 9113, 4.1)."""
     return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
@@ -79,7 +93,7 @@ async def test_a_service_that_does_not_take_us_at_the_first_connect_is_a_refusal
     async with refusing(status) as address:
         monkeypatch.setenv("TEMPORAL_ADDRESS", address)
         connection = Temporal(SdkTelemetry().runtime, WorkerSettings())
-        contact = connection.contact()
+        contact = connection.contact
         connecting = asyncio.create_task(connection.connect())
         try:
             async with asyncio.timeout(20):

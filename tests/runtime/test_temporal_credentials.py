@@ -98,7 +98,7 @@ async def test_a_new_client_certificate_and_ca_are_used_by_everybody_and_a_worke
     await gate.listen(old.issue("server"), old.file)
     temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
     await temporal.connect()
-    contact = temporal.contact()
+    contact = temporal.contact
     async with Worker(temporal.client, task_queue=task_queue, workflows=[Something]) as worker:
         temporal.tell(partial(setattr, worker, "client"))
         await contact.look()
@@ -125,7 +125,7 @@ async def test_a_certificate_that_ended_is_told_as_a_refusal_and_files_that_cann
     await gate.listen(authority.issue("server"), authority.file)
     temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
     await temporal.connect()
-    contact = temporal.contact()
+    contact = temporal.contact
     (tmp_path / "client.crt").unlink()
     with capture_logs() as lines:
         await contact.look()
@@ -150,7 +150,7 @@ async def test_a_refusal_is_one_until_the_namespace_takes_us_although_anybody_is
     monkeypatch.setattr(contacts, "REFUSED_FOR", -1.0)
     temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
     await temporal.connect()
-    contact = temporal.contact()
+    contact = temporal.contact
 
     async def refused(_: Any) -> None:
         raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
@@ -175,7 +175,7 @@ async def test_an_api_key_is_read_from_its_file_and_again_when_it_changes(
     temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
     await temporal.connect()
     assert temporal.client.api_key == "first"
-    contact = temporal.contact()
+    contact = temporal.contact
     file.write_text("second")
     await contact.look()
     assert temporal.client.api_key == "second" and not contact.trouble
