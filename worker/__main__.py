@@ -24,6 +24,7 @@ from runtime.polls import Polls
 from runtime.process import leave, run
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
+from worker.build import build_id
 from worker.schedule import ROLLED_OUT, ensure_resync, restore_resync, resync_once_more
 from worker.task_queue import count_pollers
 from workflows.deprovision import DeprovisionWorkflow
@@ -112,6 +113,7 @@ def worker_with(
         workflows=WORKFLOWS,
         activities=activities,
         workflow_task_executor=executor,
+        build_id=build_id(),
         # The sandbox imports workflow code anew for every run, and does not reach into the modules that it passes
         # through. That nothing is called which a replay would do differently is proven by lint (banned-api).
         workflow_runner=UnsandboxedWorkflowRunner(),
