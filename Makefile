@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries image soak compare-upstream module release
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -122,6 +122,9 @@ format: $(UV) ## put the code into its shape
 
 bench: binaries ## a small run of what people wait for, beside stored figures; ARGS=--store keeps those of this run
 	@$(RUN) python -m benchmarks.small $(ARGS)
+
+bench-start: binaries ## where the time of a start goes, and what idle processes weigh
+	@$(RUN) python -m benchmarks.start $(ARGS)
 
 bench-provision: binaries ## how long until Ready, and where the time goes
 	@$(RUN) python -m benchmarks.provision $(ARGS)

@@ -11,7 +11,7 @@ PACKAGES: Final = ("models", "kube", "operand", "dispatch", "activities", "workf
 
 @cache
 def build_id() -> str:
-    """A digest of our code. The SDK's own one reads every module that is loaded, which takes as long as to import them."""
+    """A digest of our code. The SDK's own reads every module that is loaded, which takes as long as to import them."""
     digest = hashlib.sha256()
     for package in PACKAGES:
         for file in sorted((CHECKOUT / package).rglob("*.py")):
