@@ -6,7 +6,6 @@ and goes on as a DeprovisionWorkflow under the same id: nothing applies the char
 """
 
 import asyncio
-from datetime import datetime, timedelta
 from typing import Final
 
 from temporalio import workflow
@@ -15,44 +14,18 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from activities.chart import ChartActivities
     from activities.responsibility import ResponsibilityActivities
-    from activities.status import StatusActivities
-    from activities.trust import TrustActivities
     from models.conditions import Reason
-    from models.durations import show_duration
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN, PROVISION_WORKFLOW
-    from models.operator_input import OperatorInput, SoFar
-    from models.provision import (
-        Applied,
-        Assessment,
-        ChartInput,
-        Contest,
-        ProvisionOutcome,
-        ProvisionResult,
-        Standing,
-    )
-    from models.status import EventInput, Finding, ProgressReport
+    from models.operator_input import OperatorInput
+    from models.provision import Assessment, ChartInput, ProvisionOutcome, ProvisionResult, Standing
+    from models.status import Finding, ProgressReport
     from workflows.aside import stand_aside
-    from workflows.calls import (
-        Overdue,
-        count,
-        history_is_long,
-        last_words,
-        long,
-        needs_input,
-        patient,
-        quick,
-        set_status,
-        stop,
-        until_done,
-    )
-    from workflows.failures import explain, is_lost_mandate, nobody_tried, said, was_cancelled
+    from workflows.calls import count, history_is_long, last_words, needs_input, patient, quick, set_status, stop
+    from workflows.failures import explain, is_lost_mandate, said, was_cancelled
     from workflows.provision_account import ProvisionAccount
-    from workflows.readiness_wait import ReadinessWait
-    from workflows.rivalry_watch import RivalryWatch
+    from workflows.rollout import Rollout
 
 STOPPED: Final = "a person stopped this run in Temporal; the next change, or the resync, looks again"
-NOT_TRUSTED: Final = "TokenURLNotTrusted"
-"""Reason of an Event, which alerts and scripts may match."""
 
 
 @workflow.defn(name=PROVISION_WORKFLOW)
@@ -63,15 +36,11 @@ class ProvisionWorkflow:
     @needs_input
     def __init__(self, input: OperatorInput) -> None:
         self._mandate = input.mandate
-        self._limits = input.limits
+        self._ready_timeout = input.limits.ready_timeout
         self._dirty = False
         self._deleting = False
-        self._ready_by = input.so_far.ready_by
-        self._looked_again = False
-        self._written = 0
         self._account = ProvisionAccount(input.mandate)
-        self._rivalry = RivalryWatch(input.so_far.rivalry, self._account)
-        self._readiness = ReadinessWait(input.mandate, self._account, is_dirty=lambda: self._dirty)
+        self._rollout = Rollout(input, self._account, is_dirty=lambda: self._dirty)
 
     @workflow.query
     def progress(self) -> ProgressReport:
@@ -105,24 +74,14 @@ class ProvisionWorkflow:
             if self._deleting:
                 workflow.continue_as_new(workflow=DEPROVISION_WORKFLOW, args=[input])
             gone, took = result is not None and result.outcome is ProvisionOutcome.GONE, workflow.now()
-            if result and (gone or not (self._dirty or await self._is_contested())):
+            if result and (gone or not (self._dirty or await self._rollout.is_contested(self._is_interrupted))):
                 count(result.outcome.value, (took - workflow.info().start_time).total_seconds())
-                return result.model_copy(update={"passes": self._account.passes, "written": self._written})
+                return result.model_copy(update={"passes": self._account.passes, "written": self._rollout.written})
             if history_is_long():
-                so_far = SoFar(ready_by=self._ready_by, rivalry=self._rivalry.known)
-                workflow.continue_as_new(input.model_copy(update={"so_far": so_far}))
+                workflow.continue_as_new(input.model_copy(update={"so_far": self._rollout.so_far}))
 
-    async def _is_contested(self) -> bool:
-        """Stay a while after a field of ours was changed back. True: look again."""
-        was_named = bool(self._rivalry.named)
-        if not await self._rivalry.quiet(lambda: self._dirty or self._deleting):
-            return True
-        self._note([])
-        return was_named  # Ready was withheld
-
-    def _note(self, contested: list[Contest]) -> None:
-        if self._rivalry.note(contested):
-            self._ready_by = None  # from here on it is about readiness again
+    def _is_interrupted(self) -> bool:
+        return self._dirty or self._deleting
 
     async def _undisturbed(self, passing: asyncio.Task[ProvisionResult | None]) -> ProvisionResult | None:
         """The pass's result; None if it has to be made again.
@@ -149,7 +108,7 @@ class ProvisionWorkflow:
                 raise
             if is_lost_mandate(error):
                 return None  # the next look tells what is so now
-            return await self._not_ready(
+            return await self._account.not_ready(
                 explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=said(error))
             )
 
@@ -160,21 +119,20 @@ class ProvisionWorkflow:
         if seen.standing is Standing.DELETING:
             self._deleting = True
             return None
-        if seen.ready_timeout:
-            self._limits = self._limits.model_copy(update={"ready_timeout": seen.ready_timeout})
+        self._ready_timeout = seen.ready_timeout or self._ready_timeout
         if seen.standing is Standing.SPARE and seen.finding:
             return await self._stand_by(seen, seen.finding)
         if seen.finding and seen.finding.reason is Reason.OTHER_MANAGER_RUNS:
-            await self._not_ready(seen.finding)
+            await self._account.not_ready(seen.finding)
             await stand_aside(self._mandate, news=lambda: self._dirty)
             return None
         if not seen.claimed and not await self._claim():
             return None
         if seen.finding:
-            return await self._not_ready(seen.finding)
+            return await self._account.not_ready(seen.finding)
         if seen.reason is Reason.RECONCILE_SUCCEEDED and await self._nothing_to_do():
-            return await self._ready()
-        return await self._provide(seen)
+            return await self._rollout.done()
+        return await self._rollout.run(self._ready_timeout, was_ready=seen.reason is Reason.RECONCILE_SUCCEEDED)
 
     async def _stand_by(self, seen: Assessment, finding: Finding) -> ProvisionResult:
         """Another CR is responsible: say which, and hold nothing that could keep this one from being deleted."""
@@ -199,87 +157,6 @@ class ProvisionWorkflow:
                 Reason.PROCESSING, _sentence("changed: ", survey.drifted, "not ready: ", survey.unready)
             )
         return not survey.drifted and not survey.unready
-
-    async def _provide(self, seen: Assessment) -> ProvisionResult | None:
-        if seen.reason is not Reason.RECONCILE_SUCCEEDED and self._ready_by is None:
-            await self._account.say(Reason.INITIALIZED, "applying the operand's chart")
-        await self._rivalry.pause()
-        if self._ready_by is None:
-            self._readiness.told = ""  # the CR says something else by now
-        deadline = workflow.now() + self._limits.ready_timeout
-        try:
-            applied = await self._apply(deadline)
-            self._written += len(applied.written)
-            self._note(applied.contested)
-            if self._rivalry.named:
-                return await self._contested()
-            deadline = self._ready_deadline(applied)
-            waited = await self._readiness.wait(deadline, self._limits.ready_timeout)
-        except Overdue as overdue:
-            self._ready_by = None
-            return await self._not_ready(
-                Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(str(overdue)))
-            )
-        except FailureError as error:
-            if was_cancelled(error) or is_lost_mandate(error):
-                raise
-            if not self._looked_again and nobody_tried(error, deadline, self._limits.ready_timeout):
-                self._looked_again, self._ready_by = True, None
-                return None  # nobody could look while the time passed: one more look decides
-            finding = explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=self._too_late(said(error)))
-            self._ready_by = None
-            return await self._not_ready(finding)
-        return await self._ready() if waited else None
-
-    async def _apply(self, deadline: datetime) -> Applied:
-        applying = workflow.start_activity_method(
-            ChartActivities.apply_chart,
-            ChartInput(mandate=self._mandate),
-            **long(self._limits.ready_timeout, timedelta(minutes=2), "apply the chart: only what differs"),
-        )
-        await until_done(applying, deadline, disturbed=lambda: False)
-        return await applying
-
-    def _ready_deadline(self, applied: Applied) -> datetime:
-        """Until when all has to be ready: counted anew from each apply that wrote something."""
-        if self._ready_by is None or applied.written:
-            self._ready_by = workflow.now() + self._limits.ready_timeout
-        return self._ready_by
-
-    async def _contested(self) -> ProvisionResult:
-        """Ready is not said while somebody changes our fields back: it would not hold for a second."""
-        if self._ready_by is None:
-            self._ready_by = workflow.now() + self._limits.ready_timeout
-        if workflow.now() < self._ready_by:
-            return await self._not_ready(Finding(reason=Reason.PROCESSING, message=self._rivalry.named))
-        text = f"not ready within {show_duration(self._limits.ready_timeout)}: {self._rivalry.named}"
-        return await self._not_ready(Finding(reason=Reason.PROVISIONING_FAILED, message=text))
-
-    async def _ready(self) -> ProvisionResult:
-        self._ready_by = None
-        said = "the operand is installed and ready"
-        doubt = await self._doubt()
-        await self._account.say(Reason.RECONCILE_SUCCEEDED, f"{said}, but {doubt}" if doubt else said)
-        if doubt:
-            event = EventInput(mandate=self._mandate, reason=NOT_TRUSTED, message=doubt, warning=True)
-            await quick(StatusActivities.record_event, event)
-        return ProvisionResult(outcome=ProvisionOutcome.READY, reason=Reason.RECONCILE_SUCCEEDED)
-
-    async def _doubt(self) -> str:
-        """What makes the operand useless although it is ready; a look that fails is none."""
-        try:
-            return await quick(TrustActivities.check_token_url, self._mandate)
-        except FailureError as error:
-            if was_cancelled(error):
-                raise
-            return ""
-
-    async def _not_ready(self, finding: Finding) -> ProvisionResult:
-        await self._account.say(finding.reason, finding.message)
-        return ProvisionResult(outcome=ProvisionOutcome.NOT_READY, reason=finding.reason, message=finding.message)
-
-    def _too_late(self, why: str) -> str:
-        return f"not ready within {show_duration(self._limits.ready_timeout)}: {why}"
 
 
 def _sentence(*parts: str | list[str]) -> str:
