@@ -18,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.calls import DEAD_AFTER, LOOKING, history_is_long, quick, stop
     from workflows.deletion_account import DeletionAccount
     from workflows.failures import is_lost_mandate
-    from workflows.hard_delete_phase import HardDelete
+    from workflows.restoration import Restoration
 
 NOT_CLEANED: Final = (
     "{left}; nothing is deleted until they are gone, or until the label "
@@ -34,14 +34,14 @@ class Confirmation:
         input: OperatorInput,
         account: DeletionAccount,
         remaining: Callable[[], Awaitable[Remaining]],
-        hard: HardDelete,
+        restoration: Restoration,
         go_on_as_new: Callable[[], NoReturn],
     ) -> None:
         self._mandate = input.mandate
         self._policy = input.deletion
         self._account = account
         self._remaining = remaining
-        self._hard = hard
+        self._restoration = restoration
         self._go_on_as_new = go_on_as_new
         self._changed = False
 
@@ -76,7 +76,7 @@ class Confirmation:
                 break
             await self._account.say(Reason.NOT_CLEANED, NOT_CLEANED.format(left=left))
             if left.operand_lost:
-                await self._hard.restore_operand()
+                await self._restoration.run()
             await self._another_count(left)
             if history_is_long():
                 self._go_on_as_new()

@@ -71,7 +71,9 @@ class DeprovisionWorkflow:
         self._account = DeletionAccount(input.mandate)
         self._removal = Removal(input.mandate, self._account)
         self._hard = HardDelete(input, self._remaining, self._account.say_hard_deleting)
-        self._confirmation = Confirmation(input, self._account, self._remaining, self._hard, self._go_on_as_new)
+        self._confirmation = Confirmation(
+            input, self._account, self._remaining, self._hard.restoration, self._go_on_as_new
+        )
 
     @workflow.signal(name=LOOK_AGAIN)
     def look_again(self) -> None:

@@ -15,16 +15,15 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.chart import ChartActivities
     from activities.hard_delete import HardDeleteActivities
     from models.deletion_record import DeletionRecord
     from models.deprovision import HardDeleted, HardDeleteInput, Remaining, Removed
     from models.durations import show_duration
     from models.limits import Limits
     from models.operator_input import OperatorInput
-    from models.provision import ChartInput
     from workflows.calls import A_MOMENT, LONGEST_PAUSE, Overdue, history_is_long, long, stop, until_done
     from workflows.failures import is_lost_mandate, longest_outage, nobody_tried, ran_out_of_time, said, was_cancelled
+    from workflows.restoration import Restoration
     from workflows.waiting import until
 
 CALM: Final = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=LONGEST_PAUSE)
@@ -34,8 +33,6 @@ TELL_LAST: Final = timedelta(seconds=60)
 """How often progress is reported: soon at first, then seldom enough to keep the history small."""
 AFTER_FAILURE: Final = timedelta(seconds=30)
 """Before an attempt follows one that failed for good."""
-RESTORING: Final = timedelta(minutes=1)
-"""For restoring the operand: hard delete begins then in any case, and names what stands in its way."""
 
 
 class HardDeleteEnd(StrEnum):
@@ -71,16 +68,13 @@ class HardDelete:
         self._say = say
         self._left = ""
         self._last_said = ""
-        self._operand = ""
         self._failure = ""
         self._obstacles: dict[str, str] = {}
         self._running = False
         self._try_again = False
         self._changed = False
         self._skip_requested_by = ""
-        self._restores = False
-        self._stands = False
-        """Whether the operand was seen to work, and nothing has happened since that makes one doubt it."""
+        self.restoration = Restoration(input.mandate, self._is_disturbed)
         self.removed = Removed()
         self.kept: list[str] = []
         """What is left because of finalizers of others, when the operand has done its part."""
@@ -99,7 +93,8 @@ class HardDelete:
 
     def try_again(self) -> None:
         """Begin anew at once: somebody asked for it, or something may have changed."""
-        self._stands, self._try_again = False, True
+        self.restoration.doubt()
+        self._try_again = True
 
     def look_again(self) -> None:
         """Something about the CR changed: whoever pauses after a failure looks now."""
@@ -115,8 +110,8 @@ class HardDelete:
 
         `left` is what the CR says already; from here on it is kept true.
         """
-        self._running, self._left, self._restores = True, str(left), operand_stays
-        self._stands = not left.unknown and not left.operand_trouble
+        self._running, self._left = True, str(left)
+        self.restoration.begin(left, operand_stays)
         telling = asyncio.create_task(self._tell_progress(record))
         try:
             end = await self._within_budget(record)
@@ -192,12 +187,7 @@ class HardDelete:
             self._last_said = said(error)
             return Attempt.NOBODY_TRIED if nobody_tried(error, record.ends, limit) else Attempt.OUT_OF_TIME
         self._failure = f"; an attempt failed, another one follows: {said(error)}"
-        try:
-            await self.report(record)
-        except FailureError as refused:
-            if was_cancelled(refused):
-                raise
-            workflow.logger.warning("progress cannot be reported on the CR: %s", said(refused))
+        await self._report_if_it_can_be(record)
         left, self._changed = max(record.ends - workflow.now(), A_MOMENT), False
         await until(lambda: self._changed or self._is_disturbed(), min(left, AFTER_FAILURE))
         return Attempt.DISTURBED
@@ -210,7 +200,7 @@ class HardDelete:
         """
         self._try_again = False
         ends = record.ends
-        if self._restores and not self._stands and not await self.restore_operand(ends - workflow.now()):
+        if self.restoration.is_due and not await self.restoration.run(ends - workflow.now()):
             return Attempt.DISTURBED
         if ends <= workflow.now():
             self._last_said = self._left
@@ -224,34 +214,13 @@ class HardDelete:
         self.kept = done.kept
         if done.is_done:
             return Attempt.DONE
-        self._obstacles, self._stands = done.obstacles, False
+        self._obstacles = done.obstacles
+        self.restoration.doubt()
         await self.report(record)
         return Attempt.DISTURBED
 
     def _is_disturbed(self) -> bool:
         return self._try_again or bool(self._skip_requested_by) or history_is_long()
-
-    async def restore_operand(self, left: timedelta = RESTORING) -> bool:
-        """Nobody else puts back what the operand has lost while its CR is being deleted. False if disturbed."""
-        restoring = workflow.start_activity_method(
-            ChartActivities.restore_operand,
-            ChartInput(mandate=self._mandate),
-            # Inside the budget of hard delete, which it is a part of.
-            **long(min(RESTORING, left), RESTORING, "see that the operand stands, which has to delete"),
-        )
-        try:
-            if not await until_done(restoring, workflow.now() + RESTORING, self._is_disturbed):
-                return False
-            restored = await restoring
-        except Overdue as overdue:
-            self._operand = f"; the operand cannot be restored: {overdue}"
-        except FailureError as error:
-            if was_cancelled(error) or is_lost_mandate(error):
-                raise
-            self._operand = f"; the operand cannot be restored: {said(error)}"
-        else:
-            self._operand = f"; the operand was restored: {', '.join(restored.written)}" if restored.written else ""
-        return True
 
     def _start(self, left: timedelta) -> workflow.ActivityHandle[HardDeleted]:
         answers = longest_outage(self._limits.hard_delete_timeout) / 2
@@ -266,7 +235,7 @@ class HardDelete:
         """Say on the CR what is left, what stands in the way, when the wait ends, and what people asked of it."""
         left = await self._remaining()
         blocked = f"; not accepted: {'; '.join(self._obstacles.values())}" if self._obstacles else ""
-        self._left = f"{left}{blocked}{self._operand}{self._failure}"
+        self._left = f"{left}{blocked}{self.restoration.told}{self._failure}"
         now = workflow.now()
         budget = show_duration(max(record.ends - now, timedelta()))
         follows = f"soft delete follows in {budget} at the latest"
@@ -274,24 +243,25 @@ class HardDelete:
         return left
 
     async def _tell_progress(self, record: DeletionRecord) -> None:
-        """Keep the CR's message and the workflow's details true; see when the operand has to be restored.
-
-        It has to be where it is lost, or where nothing goes although it seems to work: something else of it may be
-        missing. That takes an attempt's time, so not shortly before the deadline, which asks for a real one. Whatever
-        one look meets is reported too, and the next one follows.
-        """
+        """Keep the CR's message and the workflow's details true; see when the operand has to be restored."""
         pause = TELL_FIRST
         before: Remaining | None = None
         while True:
             await asyncio.sleep(pause.total_seconds())
             pause = min(pause * 2, TELL_LAST)
-            try:
-                left = await self.report(record)
-                in_time = record.ends - workflow.now() > 2 * longest_outage(self._limits.hard_delete_timeout)
-                if self._restores and (left.operand_lost or (self._stands and left == before and in_time)):
-                    self.try_again()
-                before = left
-            except FailureError as error:
-                if was_cancelled(error):
-                    raise
-                workflow.logger.warning("progress cannot be reported on the CR: %s", said(error))
+            if (left := await self._report_if_it_can_be(record)) is None:
+                continue
+            in_time = record.ends - workflow.now() > 2 * longest_outage(self._limits.hard_delete_timeout)
+            if self.restoration.is_called_for(left, before, in_time):
+                self.try_again()
+            before = left
+
+    async def _report_if_it_can_be(self, record: DeletionRecord) -> Remaining | None:
+        """Like `report`; None where the CR does not take it, which stops nothing."""
+        try:
+            return await self.report(record)
+        except FailureError as error:
+            if was_cancelled(error):
+                raise
+            workflow.logger.warning("progress cannot be reported on the CR: %s", said(error))
+            return None

@@ -299,7 +299,7 @@ async def test_a_paused_activity_cannot_let_the_budget_pass_without_a_real_try(t
 async def test_a_paused_restoring_of_the_operand_is_said_and_neither_ends_the_budget_nor_the_run(
     temporal: Client, monkeypatch: pytest.MonkeyPatch, policy: DeletionPolicy
 ) -> None:
-    monkeypatch.setattr("workflows.hard_delete_phase.RESTORING", timedelta(seconds=1))
+    monkeypatch.setattr("workflows.restoration.RESTORING", timedelta(seconds=1))
     restoring, goes_on = asyncio.Event(), asyncio.Event()
 
     async def hang() -> None:
