@@ -156,6 +156,12 @@ class DeletionRecord(_OnTheCR):
         earlier = len(told) - MOST_SHOWN
         return [f"earlier interventions: {earlier}", *told[earlier:]] if earlier > 0 else told
 
+    def begin_soft_delete(self, because: str, now: datetime) -> None:
+        """Hard delete is over, for every later run too. What the first one says of it stays."""
+        if self.soft_delete_began is None:
+            self.soft_delete_began = now
+            self.because = plain("; ".join([plain(because, 2_000), *self.asked(now)]), LONGEST_BECAUSE)
+
     def _extend(self, request: ExtendRequest, now: datetime) -> str:
         used = sum(each.minutes for each in self.extensions)
         if used + request.minutes > MOST_MINUTES:

@@ -15,38 +15,18 @@ with workflow.unsafe.imports_passed_through():
     from activities.responsibility import ResponsibilityActivities
     from activities.service_objects import ServiceObjectActivities
     from models.conditions import Reason
-    from models.deletion_record import (
-        LONGEST_BECAUSE,
-        DeletionRecord,
-        ExtendRequest,
-        HoldRequest,
-        Request,
-        ResumeRequest,
-        Who,
-    )
-    from models.deprovision import (
-        DeletionMode,
-        DeprovisionResult,
-        ReleaseKind,
-        Remaining,
-        Removed,
-    )
+    from models.deletion_record import DeletionRecord, ExtendRequest, HoldRequest, ResumeRequest, Who
+    from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind, Remaining, Removed
     from models.limits import OperandTeardown
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport
-    from models.text import plain
-    from workflows.calls import (
-        count,
-        last_words,
-        needs_input,
-        patient,
-        quick,
-    )
+    from workflows.calls import count, last_words, needs_input, patient, quick
     from workflows.confirmation import Confirmation
     from workflows.deletion_account import DeletionAccount
     from workflows.failures import explain, is_lost_mandate, removed_until, said, was_cancelled
     from workflows.hard_delete_phase import HardDelete, HardDeleteEnd
+    from workflows.interventions import Interventions
     from workflows.removal import Removal
 
 STOPPED: Final = (
@@ -71,6 +51,7 @@ class DeprovisionWorkflow:
         self._account = DeletionAccount(input.mandate)
         self._removal = Removal(input.mandate, self._account)
         self._hard = HardDelete(input, self._remaining, self._account.say_hard_deleting)
+        self._interventions = Interventions(self._account, self._hard)
         self._confirmation = Confirmation(
             input, self._account, self._remaining, self._hard.restoration, self._go_on_as_new
         )
@@ -95,73 +76,47 @@ class DeprovisionWorkflow:
     @workflow.update
     def retry_now(self) -> str:
         """Ask again for everything that is left, at once. The budget stays what it is. Returns what is left."""
-        self._hard.try_again()
-        return self._account.progress.message
+        return self._interventions.retry()
 
     @workflow.update
     def skip_to_soft_delete(self, requested_by: Who) -> str:
         """End hard delete now. What is left may live on in SAP BTP; the report says who asked. Returns what is left."""
-        return f"soft delete begins; {self._hard.skip(plain(requested_by))}"
+        return self._interventions.skip(requested_by)
 
     @workflow.update
     async def extend(self, request: ExtendRequest) -> str:
         """Give hard delete more time, by at most a day in all. Returns what is so now."""
-        return await self._take(request, "DeletionExtended")
+        return await self._interventions.change_budget(request, "DeletionExtended")
 
     @workflow.update
     async def hold(self, request: HoldRequest) -> str:
         """Have the budget stand still while the deletion goes on, for at most a day in all. Returns what is so now."""
-        return await self._take(request, "DeletionHeld")
+        return await self._interventions.change_budget(request, "DeletionHeld")
 
     @workflow.update
     async def resume(self, request: ResumeRequest) -> str:
         """Have the budget go on. Returns what is so now."""
-        return await self._take(request, "DeletionResumed")
-
-    async def _take(self, request: Request, reason: str) -> str:
-        """It holds at once; the caller hears of it when the CR says it too, so that no later run forgets it."""
-        assert self._account.record is not None
-        done = self._account.record.take(request, workflow.now())
-        self._hard.try_again()  # under the deadline of now
-        try:
-            await self._hard.report(self._account.record)
-            await self._account.record_event(reason, done)
-        except FailureError as error:
-            if was_cancelled(error):
-                raise
-            return f"{done}; but the CR does not say so: {said(error)}"
-        return done
+        return await self._interventions.change_budget(request, "DeletionResumed")
 
     @extend.validator
     def _can_extend(self, request: ExtendRequest) -> None:
-        self._can_take(request)
+        self._interventions.check_budget(request)
 
     @hold.validator
     def _can_hold(self, request: HoldRequest) -> None:
-        self._can_take(request)
+        self._interventions.check_budget(request)
 
     @resume.validator
     def _can_resume(self, request: ResumeRequest) -> None:
-        self._can_take(request)
-
-    def _can_take(self, request: Request) -> None:
-        if self._account.record is None or not self._hard.is_running:
-            raise ValueError("there is no budget to change: hard delete is not running")
-        self._account.record.model_copy(deep=True).take(request, workflow.now())
+        self._interventions.check_budget(request)
 
     @retry_now.validator
     def _can_retry(self) -> None:
-        if not self._hard.is_running:
-            raise ValueError("nothing to retry: hard delete is not running")
+        self._interventions.check_retry()
 
     @skip_to_soft_delete.validator
     def _can_skip(self, requested_by: Who) -> None:
-        if not self._hard.is_running:
-            raise ValueError("nothing to skip: hard delete is not running")
-        if not plain(requested_by):
-            raise ValueError("say who asks: the report names them")
-        if len(requested_by) > 200:
-            raise ValueError("a name of 200 characters at most, please")
+        self._interventions.check_skip(requested_by)
 
     @workflow.run
     async def run(self, input: OperatorInput) -> DeprovisionResult:
@@ -262,13 +217,7 @@ class DeprovisionWorkflow:
     async def _begin_soft_delete(self) -> None:
         """From here on every run of this deletion lets go: the CR says so before anything is let go."""
         assert self._account.record is not None
-        now = workflow.now()
-        if self._account.record.soft_delete_began is None:
-            because = [plain(self._hard.gave_up, 2_000), *self._account.record.asked(now)]
-            self._account.record.soft_delete_began, self._account.record.because = (
-                now,
-                plain("; ".join(because), LONGEST_BECAUSE),
-            )
+        self._account.record.begin_soft_delete(self._hard.gave_up, workflow.now())
         await self._account.say(Reason.SOFT_DELETING, f"hard delete ended: {self._account.because}")
 
     def _go_on_as_new(self) -> NoReturn:
