@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from kube.answers import Object
+from kube.answers import Object, pod_spec
 from models.durations import parse_duration, show_duration
 from models.text import plain
 from runtime.settings import WorkerSettings
@@ -90,9 +90,8 @@ def told(config: Object | None, deployment: Object | None) -> dict[str, str]:
 
 
 def _flags(deployment: Object | None) -> dict[str, str]:
-    pods = (((deployment or {}).get("spec") or {}).get("template") or {}).get("spec") or {}
     found: dict[str, str] = {}
-    for container in pods.get("containers") or []:
+    for container in pod_spec(deployment or {}).get("containers") or []:
         for argument in container.get("args") or []:
             if flag := _FLAG.fullmatch(str(argument)):
                 key = "".join(word.capitalize() for word in flag[1].split("-"))

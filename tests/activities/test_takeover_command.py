@@ -8,7 +8,8 @@ import yaml
 
 from btpctl.doctor import alone, go_settings
 from btpctl.errors import CommandError
-from btpctl.takeover import look, prepare_cluster
+from btpctl.takeover import prepare_cluster
+from btpctl.takeover_preflight import look
 from kube.client import Kube
 from kube.resources import BTP_OPERATORS, CONFIG_MAPS, PRIORITY_CLASSES
 from localcluster.client import Person
