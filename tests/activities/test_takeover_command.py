@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from btpctl.doctor import alone, go_settings
+from btpctl.cluster_checks import alone, go_settings
 from btpctl.errors import CommandError
 from btpctl.takeover import prepare_cluster
 from btpctl.takeover_preflight import look

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from activities.soft_delete import _parameter_secrets
 from btpctl import show
-from btpctl.doctor import Check, shown
+from btpctl.check import Check, shown
 from btpctl.overview import Overview
 from kube.answers import Object
 from kube.errors import NotFound
