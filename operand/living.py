@@ -1,6 +1,7 @@
 """Which ServiceInstances and ServiceBindings there are in the cluster: what lives there is not abandoned."""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,6 +16,13 @@ from operand.service_manager import Kind
 RESOURCES: Final = {Kind.BINDING: SERVICE_BINDINGS, Kind.INSTANCE: SERVICE_INSTANCES}
 IDS: Final = {Kind.BINDING: ("bindingID", "instanceID"), Kind.INSTANCE: ("instanceID", "bindingID")}
 """In a status: an object's own id, and one that it uses."""
+FRESH: Final = 10.0
+"""Seconds for which a look is believed, from its beginning: thousands of objects take a while."""
+
+
+def _now() -> tuple[float, float]:
+    """By two clocks: one also runs while the process is frozen, the other while the machine is."""
+    return time.monotonic(), time.time()
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,11 @@ class LivingObjects:
     """By each id in SAP BTP, in lower case, that an object has or uses: that object's name."""
     names: Mapping[tuple[Kind, str, str], Here] = field(default_factory=dict)
     """By kind, namespace and name."""
+    looked: tuple[float, float] = field(default_factory=_now)
+    """When the look began: its answer may be old when it is read."""
+
+    def is_fresh(self) -> bool:
+        return max(now - then for now, then in zip(_now(), self.looked, strict=True)) <= FRESH
 
 
 async def look_at_living_objects(kube: Kube) -> LivingObjects:
@@ -44,6 +57,7 @@ async def look_at_living_objects(kube: Kube) -> LivingObjects:
     Raises:
         KubeError: the API server does not answer.
     """
+    looked = _now()
     ids: dict[str, str] = {}
     names: dict[tuple[Kind, str, str], Here] = {}
     for kind, resource in RESOURCES.items():
@@ -55,7 +69,7 @@ async def look_at_living_objects(kube: Kube) -> LivingObjects:
                     own, used = (str(status.get(key) or "").lower() for key in IDS[kind])
                     names[kind, meta["namespace"], meta["name"]] = Here(own, meta["uid"], _kept_by(obj))
                     ids |= dict.fromkeys(filter(None, (own, used)), plain(resource.named(obj), 150))
-    return LivingObjects(ids, names)
+    return LivingObjects(ids, names, looked)
 
 
 def _kept_by(obj: Object) -> str:

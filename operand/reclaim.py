@@ -13,9 +13,9 @@ from typing import Final
 
 from kube.client import Kube
 from kube.fence import NotSent
-from models.reclaim import LEAVES_THE_REPORT, MAX_TOLD, Outcome, Round, Told
-from models.text import plain
+from models.reclaim import LEAVES_THE_REPORT, Outcome, Round, Told
 from operand.living import LivingObjects, look_at_living_objects
+from operand.reclaim_outcomes import ReclaimOutcomes
 from operand.reclaim_report import Entry, ReclaimReport
 from operand.reclaim_rules import Verdict, why_not_abandoned, why_not_asked, why_not_ours
 from operand.sap_answers import SapObject, ServiceManagerAway, ServiceManagerError, ServiceManagerRefused
@@ -23,12 +23,8 @@ from operand.service_manager import Kind, ServiceManager
 
 AT_ONCE: Final = 8
 """Calls of Service Manager side by side, and objects for which one look at the cluster is made."""
-FRESH: Final = 10.0
-"""Seconds for which a look at the cluster is believed, from its beginning: thousands of objects take a while."""
 SETTLE: Final = 60.0
 """Seconds that deletions which Service Manager does later are waited for; the next round finds the others."""
-STORE_EVERY: Final = 2.0
-"""Seconds: a report may have hundreds of kilobytes."""
 ENOUGH: Final = 3
 """Calls in a row without a usable answer after which a round ends."""
 NO_PROOF: Final = (
@@ -62,10 +58,7 @@ class ReclaimRound:
         self._proven = proven
         self._only_show = only_show
         self._say = say
-        self._stored = stored
-        self._outcomes: dict[Entry, Told] = {}
-        self._unstored: dict[Entry, Told] = {}
-        self._stored_at = time.monotonic()
+        self._outcomes = ReclaimOutcomes(None if only_show else self._report, stored)
         self._absent: list[Entry] = []
         self._pending: dict[Entry, tuple[str, str]] = {}
         self._bound: dict[str, str] = {}
@@ -89,12 +82,11 @@ class ReclaimRound:
                         break
                     await self._batch(batch)
                     self._say(f"{len(self._outcomes)} of {len(entries)} objects looked at")
-                    if time.monotonic() - self._stored_at > STORE_EVERY:
-                        await self._store()
+                    await self._outcomes.store_if_due()
                 await self._settle(min(until, time.monotonic() + SETTLE))
             self._decide_absent()
         finally:
-            await self._store()
+            await self._outcomes.store()
         return self._result(entries, time.monotonic() > until)
 
     async def _batch(self, batch: list[Entry]) -> None:
@@ -107,17 +99,14 @@ class ReclaimRound:
             for entry, _ in candidates:
                 self._failed(entry, error)
             return
-        looked = _now()  # before the look: its answer may be old when it is read
         living, _ = await asyncio.gather(look_at_living_objects(self._kube), self._report.refresh())
         named = self._report.entries()
-        await asyncio.gather(
-            *(self._decide(*candidate, living, looked) for candidate in candidates if candidate[0] in named)
-        )
+        await asyncio.gather(*(self._decide(*candidate, living) for candidate in candidates if candidate[0] in named))
 
     async def _candidate(self, entry: Entry) -> Candidate | None:
         """The object in SAP BTP that the line means, if nothing that is known so far stands against deleting it."""
         if verdict := why_not_asked(entry, by_a_person=not self._cr):
-            self._note(entry, verdict)
+            self._outcomes.note(entry, verdict)
             return None
         try:
             found = await self._find(entry)
@@ -129,7 +118,7 @@ class ReclaimRound:
             return None
         self._proven = self._proven or found.belongs["cluster"] == {self._digest}
         if verdict := why_not_ours(entry, found, self._digest):
-            self._note(entry, verdict)
+            self._outcomes.note(entry, verdict)
             return None
         return entry, found
 
@@ -148,11 +137,11 @@ class ReclaimRound:
             self._absent.append(entry)
             return None
         if len(candidates) > 1:
-            self._note(entry, (Outcome.NOT_OURS, f"{len(candidates)} objects have that namespace and name"))
+            self._outcomes.note(entry, (Outcome.NOT_OURS, f"{len(candidates)} objects have that namespace and name"))
             return None
         return candidates[0]
 
-    async def _decide(self, entry: Entry, found: SapObject, living: LivingObjects, looked: tuple[float, float]) -> None:
+    async def _decide(self, entry: Entry, found: SapObject, living: LivingObjects) -> None:
         verdict = why_not_abandoned(entry, found.id, living)
         if found.being_deleted and (verdict is None or verdict[0] is Outcome.NOT_OURS):
             # Whoever asked for that: nothing is left to decide, and a namesake in the cluster is not meant.
@@ -163,16 +152,16 @@ class ReclaimRound:
         if verdict is None and self._only_show:
             verdict = Outcome.WOULD_GO, found.last_words
         if verdict is None:
-            verdict = await self._delete(entry, found.id, looked)
+            verdict = await self._delete(entry, found.id, living)
         if verdict:
-            self._note(entry, verdict)
+            self._outcomes.note(entry, verdict)
         goes = LEAVES_THE_REPORT | {Outcome.WOULD_GO}
-        if entry.kind is Kind.BINDING and self._outcomes[entry].outcome not in goes:
+        if entry.kind is Kind.BINDING and self._outcomes.of(entry) not in goes:
             self._bound[found.instance_id] = f"{entry.namespace}/{entry.name}"
 
-    async def _delete(self, entry: Entry, identity: str, looked: tuple[float, float]) -> Verdict | None:
+    async def _delete(self, entry: Entry, identity: str, living: LivingObjects) -> Verdict | None:
         try:
-            operation = await self._sap.delete(entry.kind, identity, lambda: _is_fresh(looked))
+            operation = await self._sap.delete(entry.kind, identity, living.is_fresh)
         except NotSent:
             return Outcome.WAITING, "the look at the cluster was too old"
         except ServiceManagerError as error:
@@ -210,17 +199,15 @@ class ReclaimRound:
             return
         if done:
             self._bound = {key: name for key, name in self._bound.items() if name != f"{entry.namespace}/{entry.name}"}
-            self._note(entry, (Outcome.RECLAIMED, ""))
+            self._outcomes.note(entry, (Outcome.RECLAIMED, ""))
         elif failure:
-            self._note(entry, (Outcome.REFUSED, failure))
+            self._outcomes.note(entry, (Outcome.REFUSED, failure))
         else:
             self._pending[entry] = pending  # behind the others
 
     def _failed(self, entry: Entry, error: ServiceManagerError) -> None:
-        if isinstance(error, ServiceManagerRefused):
-            self._note(entry, (Outcome.REFUSED, str(error)))
-        else:
-            self._note(entry, (Outcome.WAITING, str(error)))
+        outcome = Outcome.REFUSED if isinstance(error, ServiceManagerRefused) else Outcome.WAITING
+        self._outcomes.note(entry, (outcome, str(error)))
         self._slow_down(error)
 
     def _slow_down(self, error: ServiceManagerError) -> None:
@@ -231,31 +218,14 @@ class ReclaimRound:
 
     def _decide_absent(self) -> None:
         for entry in self._absent:
-            self._note(entry, (Outcome.ABSENT, "") if self._proven else (Outcome.NOT_OURS, NO_PROOF))
-
-    def _note(self, entry: Entry, verdict: Verdict) -> None:
-        told = entry.told(outcome=verdict[0], why=plain(verdict[1]))
-        self._outcomes[entry] = self._unstored[entry] = told
-
-    async def _store(self) -> None:
-        if self._only_show:
-            return
-        outcomes, self._unstored = self._unstored, {}
-        if outcomes:
-            await self._report.store(outcomes)
-            await self._stored(list(outcomes.values()))
-        else:
-            await self._report.tidy()
-        self._stored_at = time.monotonic()
+            self._outcomes.note(entry, (Outcome.ABSENT, "") if self._proven else (Outcome.NOT_OURS, NO_PROOF))
 
     def _result(self, entries: list[Entry], late: bool) -> Round:
-        unseen = [entry for entry in entries if entry not in self._outcomes]
-        counts = Counter(told.outcome for told in self._outcomes.values())
-        counts[Outcome.WAITING] += len(unseen)
-        left = [told for told in self._outcomes.values() if told.outcome not in LEAVES_THE_REPORT]
+        unseen = self._outcomes.unseen(entries)
+        counts = self._outcomes.counts() + Counter({Outcome.WAITING: unseen})
         return Round(
-            counts={outcome: count for outcome, count in counts.items() if count},
-            told=left[:MAX_TOLD],
+            counts=dict(counts),
+            told=self._outcomes.left(),
             unfinished=bool(late and unseen and not self._stop),
             proven=self._proven,
             retry_after=self._retry_after or None,
@@ -269,12 +239,3 @@ def _place(entry: Entry) -> tuple[str, str, str]:
 def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:
     for begin in range(0, len(entries), AT_ONCE):
         yield entries[begin : begin + AT_ONCE]
-
-
-def _now() -> tuple[float, float]:
-    """By two clocks: one also runs while the process is frozen, the other while the machine is."""
-    return time.monotonic(), time.time()
-
-
-def _is_fresh(looked: tuple[float, float]) -> bool:
-    return max(now - then for now, then in zip(_now(), looked, strict=True)) <= FRESH

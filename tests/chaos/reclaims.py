@@ -16,7 +16,7 @@ from localcluster.faults import Fault as AtApiServer
 from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled, unknown_route
 from localcluster.servicemanager import ServiceManager
 from models.names import ABANDONED_CONFIGMAP
-from operand.reclaim import FRESH
+from operand.living import FRESH
 from tests.chaos.reclaim_story import Account
 from tests.chaos.stage import PATIENCE, SETTINGS, Outcome, Stage
 

@@ -15,7 +15,7 @@ from localcluster.misbehaviour import Fault, bad_gateway, lost_answer, throttled
 from localcluster.servicemanager import CLUSTER_ID
 from models.names import ABANDONED_CONFIGMAP, KYMA_NAMESPACE, RECLAIM_SECRET
 from models.reclaim import Outcome, RoundInput, digest_of
-from operand import reclaim
+from operand import living, reclaim
 from operand.living import LivingObjects, look_at_living_objects
 from operand.reclaim_report import ReclaimReport
 from operand.service_manager import ServiceManager
@@ -242,7 +242,7 @@ async def test_a_deletion_that_leaves_late_after_the_look_is_not_sent(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the process is frozen, or the way to Service Manager slow, once all has been checked."""
-    calls, late, on_time, now = 0, 0.0, ServiceManager.ready, reclaim._now
+    calls, late, on_time, now = 0, 0.0, ServiceManager.ready, living._now
 
     async def ready(manager: ServiceManager) -> None:
         nonlocal calls, late
@@ -253,7 +253,7 @@ async def test_a_deletion_that_leaves_late_after_the_look_is_not_sent(
         await on_time(manager)
 
     monkeypatch.setattr(ServiceManager, "ready", ready)
-    monkeypatch.setattr(reclaim, "_now", lambda: (now()[0] + late, now()[1] + late))
+    monkeypatch.setattr(living, "_now", lambda: (now()[0] + late, now()[1] + late))
     await stage.report(stage.abandon("ServiceInstance", "kept"))
     assert (await stage.round()).counts == {Outcome.WAITING: 1}
     assert stage.sap.deleted() == set()
@@ -264,7 +264,7 @@ async def test_a_look_counts_from_its_beginning_for_its_answer_may_be_old_when_i
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As when the process is frozen after the API server has answered, and a user makes the object again meanwhile."""
-    late, now = 0.0, reclaim._now
+    late, now = 0.0, living._now
 
     async def slow_look(kube: Kube) -> LivingObjects:
         nonlocal late
@@ -273,7 +273,7 @@ async def test_a_look_counts_from_its_beginning_for_its_answer_may_be_old_when_i
         return seen
 
     monkeypatch.setattr(reclaim, "look_at_living_objects", slow_look)
-    monkeypatch.setattr(reclaim, "_now", lambda: (now()[0] + late, now()[1] + late))
+    monkeypatch.setattr(living, "_now", lambda: (now()[0] + late, now()[1] + late))
     await stage.report(stage.abandon("ServiceInstance", "kept"))
     assert (await stage.round()).counts == {Outcome.WAITING: 1}
     assert stage.sap.deleted() == set()
@@ -470,7 +470,7 @@ async def test_killed_or_unheard_at_any_call_nothing_else_is_deleted_and_nothing
 ) -> None:
     """At each call in turn the answer is lost, and the process dies with it; a later round finishes."""
     monkeypatch.setattr("operand.reclaim.AT_ONCE", 2)
-    monkeypatch.setattr("operand.reclaim.STORE_EVERY", 0.0)
+    monkeypatch.setattr("operand.reclaim_outcomes.STORE_EVERY", 0.0)
     calls = 0
     for number in range(100):
         stage.sap.forget()
