@@ -9,7 +9,7 @@ import os
 import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,6 +60,8 @@ def _survives_a_worker(value: timedelta) -> timedelta:
 S = TypeVar("S", bound="Settings")
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Address = Annotated[str, BeforeValidator(_address)]
+METRICS: Final = "Where Prometheus reads /metrics; in a pod on every interface; empty turns it off."
+HEALTH: Final = "Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off."
 
 
 class Settings(BaseSettings):
@@ -99,14 +101,8 @@ class Settings(BaseSettings):
         description="While service objects exist, the deletion of a BtpOperator takes them along (`cascade`), or waits "
         'until they are gone or the label `force-delete: "true"` asks for it (`confirm`).',
     )
-    metrics_address: Address = Field(
-        "127.0.0.1:8080",
-        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
-    )
-    health_address: Address = Field(
-        "127.0.0.1:8081",
-        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
-    )
+    metrics_address: Address = Field("127.0.0.1:8080", description=METRICS)
+    health_address: Address = Field("127.0.0.1:8081", description=HEALTH)
     payload_key: Annotated[SecretStr, AfterValidator(_payload_key)] = Field(
         SecretStr(""),
         description="32 bytes in base64, to encrypt and sign what Temporal stores; empty turns it off. Of several, "
@@ -194,27 +190,15 @@ class WorkerSettings(Settings):
 class TriggerSettings(Settings):
     """The trigger's: the same, on other ports, so that both run on one host."""
 
-    metrics_address: Address = Field(
-        "127.0.0.1:8082",
-        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
-    )
-    health_address: Address = Field(
-        "127.0.0.1:8083",
-        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
-    )
+    metrics_address: Address = Field("127.0.0.1:8082", description=METRICS)
+    health_address: Address = Field("127.0.0.1:8083", description=HEALTH)
 
 
 class CodecServerSettings(Settings):
     """The codec server's: on ports of its own."""
 
-    metrics_address: Address = Field(
-        "127.0.0.1:8084",
-        description="Where Prometheus reads /metrics; in a pod on every interface; empty turns it off.",
-    )
-    health_address: Address = Field(
-        "127.0.0.1:8085",
-        description="Where probes read /healthz and /readyz; in a pod on every interface; empty turns it off.",
-    )
+    metrics_address: Address = Field("127.0.0.1:8084", description=METRICS)
+    health_address: Address = Field("127.0.0.1:8085", description=HEALTH)
     codec_address: Address = Field(
         "127.0.0.1:8086",
         min_length=1,
