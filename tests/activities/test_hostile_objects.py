@@ -27,7 +27,7 @@ from models.names import (
     OPERAND_FINALIZER,
     REPORT_LABEL,
 )
-from tests.activities.test_removal import count, hard_delete, soft_delete
+from tests.activities.deletion import count, hard_delete, soft_delete
 from tests.cluster import ensure_namespace, free
 from tests.conftest import Eventually
 from tests.foreign import BYSTANDERS, PATHS, SERVICES
