@@ -84,7 +84,7 @@ test-oldest: $(UV) ## the story on the oldest Kubernetes and Temporal that docs/
 
 # What meets Python itself: TLS, the event loop, the texts of exceptions. Empty: the image's Python.
 PYTHON :=
-ON_PYTHON := tests/unit tests/replay tests/activities $(patsubst %,tests/runtime/test_%.py,cluster_credentials temporal_credentials token_url)
+ON_PYTHON := tests/unit tests/replay tests/activities $(patsubst %,tests/runtime/test_%.py,cluster_credentials cluster_trust temporal_credentials token_url)
 
 test-python: binaries ## unit and activity tests on the image's Python; PYTHON=3.14, or a path: on another one
 	@$(RUN) python -m localcluster.otherpython "$(PYTHON)" $(PARALLEL) -q $(or $(ARGS),$(ON_PYTHON))
