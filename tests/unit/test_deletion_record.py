@@ -87,3 +87,13 @@ def test_what_stands_on_the_cr_is_bounded(record: DeletionRecord) -> None:
     assert refusal(record, HOLD, NOON + HOUR) == "it was held 20 times already, which is the most"
     told = record.asked(NOON + HOUR)
     assert len(told) == 4 and told[0] == "earlier interventions: 37"
+
+
+def test_why_hard_delete_ended_is_said_with_what_people_asked_for_and_stays(record: DeletionRecord) -> None:
+    record.take(extend(5), NOON)
+    record.begin_soft_delete("not done within 20m", DEADLINE)
+    assert record.soft_delete_began == DEADLINE
+    assert record.because.startswith("not done within 20m; alice extended it by 5m at")
+    first = record.model_copy(deep=True)
+    record.begin_soft_delete("of a later run", DEADLINE + HOUR)
+    assert record == first
