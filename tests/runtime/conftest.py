@@ -2,6 +2,7 @@
 
 import contextlib
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,4 +40,11 @@ def login(control_plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.Monke
     }
     with contextlib.suppress(OSError):
         control_plane.request("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+    question = {
+        "user": f"system:serviceaccount:default:{ACCOUNT}",
+        "resourceAttributes": {"verb": "get", "resource": "namespaces"},
+    }
+    reviews = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
+    while not control_plane.request("POST", reviews, {"spec": question})["status"]["allowed"]:
+        time.sleep(0.05)  # the API server takes a moment to know its bindings
     return Login(control_plane, tmp_path)
