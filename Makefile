@@ -68,10 +68,11 @@ test-all: test test-long ## every test
 unit: $(UV) ## the tests that need no server and no built program
 	@$(RUN) pytest -n0 -q tests/unit $(ARGS)
 
-# What the coverage is of, and the folders that run this code in the tests' own process. Worker and trigger as processes of
-# their own (tests/e2e, tests/chaos) are not measured: what only they reach counts as not covered.
+# What the coverage is of, and the folders that run this code in the tests' own process, tests that take long included.
+# Worker and trigger as processes of their own (tests/e2e, tests/chaos) are not measured: what only they reach counts as
+# not covered.
 MEASURED := workflows activities operand kube trigger
-MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigger tests/reclaim tests/replay
+MEASURING := tests/unit tests/chart tests/workflows tests/activities tests/trigger tests/reclaim tests/replay tests/runtime
 
 test-node: $(UV) ## the image and the chart on a real node (root, containerd and more: it says what is missing)
 	@$(RUN) python -m localcluster.testnode $(ARGS)
@@ -89,8 +90,8 @@ ON_PYTHON := tests/unit tests/replay tests/activities $(patsubst %,tests/runtime
 test-python: binaries ## unit and activity tests on the image's Python; PYTHON=3.14, or a path: on another one
 	@$(RUN) python -m localcluster.otherpython "$(PYTHON)" $(PARALLEL) -q $(or $(ARGS),$(ON_PYTHON))
 
-coverage: binaries ## which lines and branches of the manager no test reaches, by file (longer than 10 minutes)
-	@$(RUN) pytest $(PARALLEL) -q $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
+coverage: binaries ## which lines and branches of the manager no test reaches, by file (a quarter of an hour or more)
+	@$(RUN) pytest $(PARALLEL) -q -m "long or not long" $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
 
 binaries: $(UV)
 	@$(RUN) python -m localcluster.binaries

@@ -82,8 +82,15 @@ async def test_a_deletion_under_way_is_waited_for_though_a_namesake_lives_in_the
     stage.sap.instances[line["sap_id"]]["last_operation"] = being_deleted
     await stage.live("ServiceInstance", "again", stage.sap.put("service_instances", "team-a", "again"))
     await stage.report(line)
-    asyncio.get_running_loop().call_later(0.5, stage.sap.instances.pop, line["sap_id"])
-    assert (await stage.round()).counts == {Outcome.RECLAIMED: 1}
+
+    async def done_after_a_look() -> None:
+        while not stage.sap.calls["GET", "service_instances", line["sap_id"]]:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.5)
+        del stage.sap.instances[line["sap_id"]]
+
+    done, _ = await asyncio.gather(stage.round(), done_after_a_look())
+    assert done.counts == {Outcome.RECLAIMED: 1}
     assert stage.sap.deleted() == set() and await stage.lines() is None
 
 
