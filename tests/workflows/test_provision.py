@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.testing import WorkflowEnvironment
 
 from dispatch.names import default_task_queue, workflow_id
 from dispatch.nudger import Nudger
@@ -125,6 +126,18 @@ async def test_a_look_at_a_ready_cr_that_is_refused_leads_to_applying_which_name
     world = World(refused="check_drift", assessment=ready, apply_fails=fails)
     result = await run(temporal, world)
     assert (result.reason, result.message) == (Reason.CHART_INSTALL_FAILED, "Service s: no")
+
+
+async def test_a_look_at_a_ready_cr_that_fails_for_good_though_the_api_server_answers_leads_to_applying_soon(
+    skipping: WorkflowEnvironment,
+) -> None:
+    """As where one object of the chart cannot be read, or a webhook fails the dry run of it, for ever."""
+    ready = Assessment(standing=Standing.RESPONSIBLE, claimed=True, reason=Reason.RECONCILE_SUCCEEDED)
+    fails = refused(Reason.CHART_INSTALL_FAILED, "Service s: no")
+    world = World(refused="check_drift", refused_as="Unavailable", assessment=ready, apply_fails=fails)
+    result = await run(skipping.client, world)
+    assert (result.reason, result.message) == (Reason.CHART_INSTALL_FAILED, "Service s: no")
+    assert 2 < world.times_refused < 20
 
 
 async def test_what_is_not_ready_in_time_is_named(temporal: Client) -> None:
