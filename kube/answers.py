@@ -1,8 +1,9 @@
 """Reading what was answered: whatever stands between us and the API server may answer anything."""
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from kube.errors import Unavailable, error_from
 from kube.resources import Resource
@@ -11,14 +12,40 @@ Object = dict[str, Any]
 Objects = list[Object]
 ReadObject = Mapping[str, Any]
 """An object that is looked at and not changed."""
+DEEPEST: Final = 200
+"""Levels that are kept of a value with more than can be decoded: nothing that is looked at lies as deep."""
+_STEP: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+"""What changes the depth, and texts, in which the same characters do not."""
 
 
 def decoded(body: bytes) -> Any:
-    """The JSON value; None if it is none."""
+    """The JSON value; None if it is none.
+
+    The API server takes ten thousand levels, Python's decoder a tenth of that. One object that somebody made so must
+    not keep the list that it is in from being read.
+    """
     try:
-        return json.loads(body)
+        try:
+            return json.loads(body)
+        except RecursionError:
+            return json.loads(_flattened(body))
     except ValueError:
         return None
+
+
+def _flattened(body: bytes) -> bytes:
+    """The same text with `null` in place of whatever lies too deep."""
+    kept, begin, depth = bytearray(), 0, 0
+    for step in _STEP.finditer(body):
+        if step[0] in b"[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept += body[begin : step.start()] + b"null"
+        elif step[0] in b"]}":
+            if depth == DEEPEST + 1:
+                begin = step.end()
+            depth -= 1
+    return bytes(kept) + body[begin:]
 
 
 def metadata(found: Any) -> Object:

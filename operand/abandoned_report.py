@@ -180,7 +180,7 @@ def _parts(lines: list[str]) -> tuple[list[str], int]:
 
 def _entry(line: str) -> dict[str, Any]:
     """A line as it was written; nothing of it if a person edited it: then it is kept as it is."""
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, RecursionError):
         AbandonedObject.model_validate(entry := json.loads(line))
         return dict(entry)
     return {}

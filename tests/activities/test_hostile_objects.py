@@ -4,7 +4,9 @@ Every field of ServiceInstance and ServiceBinding is filled: tests/foreign.py re
 those of their Secrets, and the tenant's Namespace carries our labels.
 """
 
+import json
 import urllib.error
+import urllib.request
 import uuid
 from collections import Counter
 from typing import Any
@@ -229,6 +231,42 @@ async def test_a_finalizer_that_is_there_many_times_is_taken_off_by_one_request(
     assert left["metadata"]["finalizers"] == ["example.com/theirs"]
     assert patches() - before == 2
     await free(kube, SERVICE_INSTANCES, left)
+
+
+@pytest.mark.parametrize(("levels", "opens", "closes"), [(1_100, "[", "]"), (9_000, "[", "]"), (2_000, '{"a":', "}")])
+async def test_parameters_nested_deeper_than_python_reads_keep_nothing_from_going(
+    control_plane: ControlPlane,
+    kube: Kube,
+    worker: Kube,
+    operand: None,
+    deletion: Mandate,
+    levels: int,
+    opens: str,
+    closes: str,
+) -> None:
+    """The API server takes ten thousand levels. A list or a watch with one is read all the same."""
+    await ensure_namespace(kube, TEAM)
+    parameters = opens * levels + "1" + closes * levels
+    nest(control_plane, "nested", parameters)
+    assert (await count(worker, deletion)).instances == 1
+    assert (await hard_delete(worker, deletion)).instances == 1
+    nest(control_plane, "stubborn", parameters)
+    result = await soft_delete(worker, deletion)
+    assert [each.name for each in result.abandoned] == ["stubborn"]
+    assert (await count(worker, deletion)).none
+
+
+def nest(cluster: ControlPlane, name: str, parameters: str) -> None:
+    """Make an instance with these parameters as a tenant may send it: Python can neither write nor read it."""
+    meta = {"name": name, "namespace": TEAM, "finalizers": [OPERAND_FINALIZER]}
+    kind = {"apiVersion": SERVICE_INSTANCES.api_version, "kind": SERVICE_INSTANCES.kind}
+    spec = {"serviceOfferingName": "o", "servicePlanName": "p", "parameters": {"deep": "HERE"}}
+    body = json.dumps({**kind, "metadata": meta, "spec": spec}).replace('"HERE"', parameters)
+    headers = {"Authorization": f"Bearer {cluster._tokens['admin']}", "Content-Type": "application/json"}
+    url = cluster.url + SERVICE_INSTANCES.path(TEAM)
+    request = urllib.request.Request(url, method="POST", data=body.encode(), headers=headers)
+    with urllib.request.urlopen(request, context=cluster._trust(), timeout=20):
+        pass
 
 
 def patches() -> float:

@@ -1,6 +1,7 @@
 """Every field that a tenant may fill reaches people as text: of bounded length, on one line, without orders."""
 
 import io
+import json
 import re
 import unicodedata
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from activities.soft_delete import _parameter_secrets
 from btpctl import show
 from btpctl.check import Check, shown
 from btpctl.overview import Overview
-from kube.answers import Object
+from kube.answers import Object, decoded
 from kube.errors import NotFound
 from kube.resources import SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from models.conditions import MAX_MESSAGE, Reason, status_after
@@ -117,6 +118,22 @@ def test_what_is_kept_of_a_service_object_is_small_and_leads_nowhere_else(found:
             continue
         end = f"/{name}" if name else ""
         assert unquote(path) == f"/api/v1/namespaces/team-a/secrets{end}" and "/" not in name and "?" not in path
+
+
+def test_a_list_with_an_object_that_is_nested_without_end_is_read_apart_from_what_lies_too_deep() -> None:
+    text = 'a "[{ \\ }]" b'
+    inner: Any = {"text": text, "rest": [[], {}, 1, None]}
+    for deep in ("[" * 5_000 + "]" * 5_000, '{"]":[' * 5_000 + '"[",1' + "]}" * 5_000):
+        body = json.dumps({"before": inner, "deep": "HERE", text: [inner]}).replace('"HERE"', deep)
+        found = decoded(body.encode())
+        assert (found["before"], found[text]) == (inner, [inner]) and found["deep"]
+        assert decoded(body.encode()[:-1]) is None
+
+
+async def test_a_report_into_which_somebody_wrote_what_cannot_be_read_is_kept_and_goes_on() -> None:
+    report, nonsense = AbandonedReport(None, Paper(), OperatorRef(namespace="a", name="b", uid="c")), "[" * 100_000  # type: ignore[arg-type]
+    report._read(f"{nonsense}\n1\nnull")
+    assert report.total == 0 and nonsense in report._lines
 
 
 @given(OBJECTS, TEXT)
