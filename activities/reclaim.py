@@ -4,6 +4,7 @@ The credentials are read at the beginning of each round and go no further. An Ev
 metric count each outcome once the report says it.
 """
 
+from functools import partial
 from typing import Final
 
 import structlog
@@ -22,6 +23,7 @@ from operand.reclaim import ReclaimRound
 from operand.reclaim_credentials import (
     Unusable,
     is_of_the_operands_subaccount,
+    is_still_wanted,
     known_cluster,
     read_reclaim_credentials,
 )
@@ -82,6 +84,7 @@ class ReclaimActivities:
                         cluster_digest=digest,
                         proven=proven,
                         only_show=input.only_show,
+                        wanted=partial(is_still_wanted, self._kube, credentials),
                         say=progress.say,
                         stored=self._tell,
                     )

@@ -1,7 +1,8 @@
 """One round through the report: bindings first, then instances, a few side by side, each only with its mandate.
 
-What Service Manager says of a batch is read first, for that is slow; then the cluster and the report are looked at, and
-the deletions follow at once. Killed anywhere, a round leaves a report that names one too many, never one too few.
+What Service Manager says of a batch is read first, for that is slow; then the cluster, the report and the consent are
+looked at, and the deletions follow at once. Killed anywhere, a round leaves a report that names one too many, never one
+too few.
 """
 
 import asyncio
@@ -31,12 +32,16 @@ NO_PROOF: Final = (
     "Service Manager does not have it, nor anything else of this cluster: "
     "do the credentials belong to the cluster's subaccount?"
 )
+NO_CONSENT: Final = "Secret sap-btp-reclaim, which is the consent, was removed or changed meanwhile"
 
 Candidate = tuple[Entry, SapObject]
 
 
 class ReclaimRound:
-    """One round. `stored` is told of outcomes once the report says them, `say` how far it is."""
+    """One round. `stored` is told of outcomes once the report says them, `say` how far it is.
+
+    `wanted` tells, before each batch, whether a person still wants anything to be deleted.
+    """
 
     def __init__(
         self,
@@ -47,6 +52,7 @@ class ReclaimRound:
         cluster_digest: str,
         proven: bool,
         only_show: bool,
+        wanted: Callable[[], Awaitable[bool]],
         say: Callable[[str], None],
         stored: Callable[[list[Told]], Awaitable[None]],
     ) -> None:
@@ -57,6 +63,7 @@ class ReclaimRound:
         self._digest = cluster_digest
         self._proven = proven
         self._only_show = only_show
+        self._wanted = wanted
         self._say = say
         self._outcomes = ReclaimOutcomes(None if only_show else self._report, stored)
         self._absent: list[Entry] = []
@@ -99,7 +106,14 @@ class ReclaimRound:
             for entry, _ in candidates:
                 self._failed(entry, error)
             return
-        living, _ = await asyncio.gather(look_at_living_objects(self._kube), self._report.refresh())
+        living, _, wanted = await asyncio.gather(
+            look_at_living_objects(self._kube), self._report.refresh(), self._wanted()
+        )
+        if not wanted:
+            self._stop = True  # the next round goes by what is there then
+            for entry, _ in candidates:
+                self._outcomes.note(entry, (Outcome.WAITING, NO_CONSENT))
+            return
         named = self._report.entries()
         await asyncio.gather(*(self._decide(*candidate, living) for candidate in candidates if candidate[0] in named))
 

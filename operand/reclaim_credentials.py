@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from kube.answers import Object
 from kube.client import Kube
 from kube.resources import CONFIG_MAPS, SECRETS
 from kube.trust import trusting
@@ -43,6 +44,8 @@ class ReclaimCredentials:
     """Empty where the certificate stands for it."""
     tls: ssl.SSLContext = field(repr=False)
     any_address: bool
+    version: str
+    """Of the Secret that they were read from."""
 
     def scrub(self, text: str) -> str:
         """The text without the credentials: for messages of others that may quote them."""
@@ -83,7 +86,18 @@ async def read_reclaim_credentials(kube: Kube, any_address: bool) -> ReclaimCred
         client_secret="" if needed is BY_CERTIFICATE else values["clientsecret"],
         tls=_tls(values["certificate"], values["key"], where) if needed is BY_CERTIFICATE else trusting(),
         any_address=any_address,
+        version=_version(secret),
     )
+
+
+async def is_still_wanted(kube: Kube, credentials: ReclaimCredentials) -> bool:
+    """Whether the Secret is there as it was read: whoever removes or replaces it takes the consent back.
+
+    Raises:
+        KubeError: the API server did not answer.
+    """
+    secret = await kube.find(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE, metadata_only=True)
+    return secret is not None and _version(secret) == credentials.version
 
 
 async def is_of_the_operands_subaccount(kube: Kube, credentials: ReclaimCredentials) -> bool:
@@ -104,6 +118,10 @@ async def known_cluster(kube: Kube) -> str:
         secret = await kube.find(SECRETS, CREDENTIALS_SECRET, KYMA_NAMESPACE)
         cluster_id = text_values(secret or {}).get("cluster_id", "")
     return digest_of(cluster_id) if cluster_id else ""
+
+
+def _version(secret: Object) -> str:
+    return f"{secret['metadata']['uid']}/{secret['metadata']['resourceVersion']}"
 
 
 def _tls(certificate: str, key: str, where: str) -> ssl.SSLContext:

@@ -284,3 +284,26 @@ async def test_a_person_who_takes_a_line_out_meanwhile_takes_the_order_back(
     monkeypatch.setattr(ServiceManager, "ready", edited)
     await stage.round()
     assert stage.sap.deleted() == {second["sap_id"]}
+
+
+@pytest.mark.parametrize("then", ["is gone", "is another one"])
+async def test_a_person_who_takes_the_consent_back_meanwhile_has_nothing_more_deleted(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    """Secret sap-btp-reclaim is the consent. One that was made again may be for another subaccount."""
+    await stage.report(*(stage.abandon("ServiceInstance", f"i{number}") for number in range(2 * reclaim.AT_ONCE)))
+    delete = ServiceManager.delete
+
+    async def withdrawn(self: ServiceManager, *arguments: object) -> str | None:
+        answer = await delete(self, *arguments)  # type: ignore[arg-type]
+        await stage.kube.delete(SECRETS, RECLAIM_SECRET, KYMA_NAMESPACE)
+        if then == "is another one":
+            stage.person.put_secret(stage.sap.admin_credentials(), name=RECLAIM_SECRET)
+        return answer
+
+    monkeypatch.setattr(ServiceManager, "delete", withdrawn)
+    done = await stage.round()
+    assert done.counts == {Outcome.RECLAIMED: reclaim.AT_ONCE, Outcome.WAITING: reclaim.AT_ONCE}
+    assert len(stage.sap.deleted()) == reclaim.AT_ONCE
+    assert set((await stage.why()).values()) == {f"waiting: {reclaim.NO_CONSENT}"}
+    assert done.to_try_again == reclaim.AT_ONCE

@@ -46,6 +46,7 @@ def credentials(sap: StandIn) -> ReclaimCredentials:
         client_secret=known["clientsecret"],
         tls=ssl.create_default_context(),
         any_address=True,
+        version="uid/1",
     )
 
 
