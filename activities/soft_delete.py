@@ -6,7 +6,6 @@ let go is reported as kept, not as abandoned, and keeps no other.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from models.names import OPERAND_FINALIZER
 from operand.abandoned_report import AbandonedReport, as_abandoned
 from operand.errors import failure_of
 from operand.mandated import MandatedKube
-from operand.service_objects import is_held, kept_by, remove_secret
+from operand.service_objects import is_held, kept_by, none_if_undefined, remove_secret
 
 AT_ONCE: Final = 32
 """Objects let go side by side."""
@@ -90,7 +89,7 @@ class _LettingGo:
 
         Returns what is kept, each with the reason.
         """
-        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
+        async with none_if_undefined(self._kube, self._resource):
             while True:
                 held, before = 0, self._progress.removed
                 self._asked.clear()

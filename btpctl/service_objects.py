@@ -4,10 +4,10 @@ from btpctl.connections import Cluster
 from btpctl.errors import answered
 from btpctl.options import Options
 from kube.client import Kube
-from kube.errors import NotFound
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES
 from models.deprovision import AbandonedObject
 from operand.abandoned_report import as_abandoned
+from operand.service_objects import none_if_undefined
 
 Found = list[tuple[str, AbandonedObject]]
 """Service objects with their uids."""
@@ -25,9 +25,7 @@ async def service_objects(here: Cluster, options: Options) -> Found:
 async def _listed(kube: Kube) -> Found:
     found: Found = []
     for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-        try:
+        async with none_if_undefined(kube, resource):
             async for page, _ in kube.pages(resource):
                 found += [(obj["metadata"]["uid"], as_abandoned(resource, obj)) for obj in page]
-        except NotFound:  # the definition is not there, so nothing of its kind is
-            continue
     return found

@@ -1,6 +1,5 @@
 """Which ServiceInstances and ServiceBindings there are in the cluster: what lives there is not abandoned."""
 
-import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,10 +7,10 @@ from typing import Final
 
 from kube.answers import Object
 from kube.client import Kube
-from kube.errors import NotFound
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES
 from models.text import plain
 from operand.service_manager import Kind
+from operand.service_objects import none_if_undefined
 
 RESOURCES: Final = {Kind.BINDING: SERVICE_BINDINGS, Kind.INSTANCE: SERVICE_INSTANCES}
 IDS: Final = {Kind.BINDING: ("bindingID", "instanceID"), Kind.INSTANCE: ("instanceID", "bindingID")}
@@ -61,7 +60,7 @@ async def look_at_living_objects(kube: Kube) -> LivingObjects:
     ids: dict[str, str] = {}
     names: dict[tuple[Kind, str, str], Here] = {}
     for kind, resource in RESOURCES.items():
-        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
+        async with none_if_undefined(kube, resource):
             async for page, _ in kube.pages(resource):
                 for obj in page:
                     meta = obj["metadata"]

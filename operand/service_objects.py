@@ -1,15 +1,22 @@
 """ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kube.answers import Object
 from kube.client import Deletion, Kube
-from kube.errors import NotFound
+from kube.errors import NotFound, Unavailable
 from kube.reader import Listing
-from kube.resources import LONGEST_NAME, SECRETS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
+from kube.resources import (
+    CUSTOM_RESOURCE_DEFINITIONS,
+    LONGEST_NAME,
+    SECRETS,
+    SERVICE_BINDINGS,
+    SERVICE_INSTANCES,
+    Resource,
+)
 from models.names import OPERAND_FINALIZER, PREVENT_DELETION_ANNOTATION
 from models.text import plain, some
 from operand.mandated import MandatedKube
@@ -18,12 +25,41 @@ REFERENCE_PLAN: Final = "reference-instance"
 """The plan of instances that stand for a shared one (SAP's instance sharing)."""
 
 
+@contextlib.asynccontextmanager
+async def none_if_undefined(kube: Kube, resource: Resource) -> AsyncIterator[None]:
+    """Read objects of a kind: where its definition is not there, nothing of it is, and the block ends.
+
+    Raises:
+        Unavailable: the definition is there and serves other versions only. There may be any number of them then, and
+            who takes them for gone abandons them without a word.
+    """
+    try:
+        yield
+    except NotFound as error:
+        if await _is_defined(kube, resource):
+            name = f"{CUSTOM_RESOURCE_DEFINITIONS.kind} {_definition(resource)}"
+            raise Unavailable(f"{name} is there, and does not serve {resource.version}", status=404) from error
+
+
+async def _is_defined(kube: Kube, resource: Resource) -> bool:
+    """Whether there may be objects of a kind: from the moment on in which its definition was served for the first time.
+
+    By a list, for which the worker has the right.
+    """
+    found = await kube.list(CUSTOM_RESOURCE_DEFINITIONS, fields=f"metadata.name={_definition(resource)}")
+    conditions = [each for crd in found.items for each in (crd.get("status") or {}).get("conditions") or []]
+    return any((each.get("type"), each.get("status")) == ("Established", "True") for each in conditions)
+
+
+def _definition(resource: Resource) -> str:
+    return f"{resource.plural}.{resource.group}"
+
+
 async def first_few(kube: Kube, resource: Resource, most: int) -> Listing | None:
     """A few objects of a kind, and how many more there are; None if its CRD is not there, and so nothing of it."""
-    try:
+    async with none_if_undefined(kube, resource):
         return await kube.first_page(resource, most)
-    except NotFound:
-        return None
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +139,13 @@ def is_controlled_by(obj: Object, uid: str) -> bool:
 async def is_operand_needed(kube: Kube) -> bool:
     """Whether any service object still has to be deleted by the operand."""
     for resource in (SERVICE_BINDINGS, SERVICE_INSTANCES):
-        with contextlib.suppress(NotFound):  # the CRD is not there, so nothing of its kind is
+        try:
             async for page, _ in kube.pages(resource, metadata_only=True):
                 if any(is_held(obj) or not obj["metadata"].get("deletionTimestamp") for obj in page):
                     return True
+        except NotFound:
+            if await _is_defined(kube, resource):
+                return True  # nobody knows; the operand's chart brings the version that is missing
     return False
 
 
