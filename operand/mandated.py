@@ -1,10 +1,12 @@
 """The only way in which something is written or deleted for a CR: after a look that the CR still asks for it.
 
-Every write follows a look at the BtpOperators that is at most `FRESH` seconds old, by clocks that also run while the
-process is frozen, and the age is checked once more right before the request is sent. What remains is the time between
-that check and the request's arrival: no instruction that waits lies in it, so about a millisecond, and the network's
-delay. A process frozen in just that place sends one request late; deletions of single objects carry the uid that was
-seen, and patches test it, so only an apply or one collection of one namespace could be that request.
+Every write follows a look at the CR that is at most `FRESH` seconds old, by clocks that also run while the process is
+frozen, and the age is checked once more right before the request is sent. Whether another CR is responsible by now is
+looked at less often, and watched: all CRs have to be read for that, which others may have made many and large. What
+remains is the time between that check and the request's arrival: no instruction that waits lies in it, so about a
+millisecond, and the network's delay. A process frozen in just that place sends one request late; deletions of single
+objects carry the uid that was seen, and patches test it, so only an apply or one collection of one namespace could be
+that request.
 """
 
 import asyncio
@@ -20,11 +22,15 @@ from kube.inheritance import inheriting, is_shared
 from kube.resources import BTP_OPERATORS, Resource
 from models.deprovision import Removed
 from models.mandate import Mandate, Purpose, why_lost
-from models.operators import Operator
+from models.operators import Operator, responsible
 
 T = TypeVar("T")
 FRESH: Final = 3.0
-"""Seconds for which a look at the CRs is believed."""
+"""Seconds for which a look at the CR is believed."""
+ALL_FRESH: Final = 15.0
+"""Seconds for which it is believed that no other CR is responsible. A list of all may take longer than `FRESH`."""
+TRIES: Final = 3
+"""Looks in a row that may be too old when the request is about to be sent: then the API server is too slow."""
 WATCH_AFTER: Final = 2.0
 """Seconds after which the CR itself is watched: work that is over sooner needs no watch."""
 PAUSE: Final = 1.0
@@ -50,11 +56,12 @@ class MandatedKube:
         self._kube = kube
         self._mandate = mandate
         self._purpose = purpose
-        self._seen = _Clocks(never=True)
+        self._seen = self._all_seen = _Clocks(never=True)
+        self._me: Operator | None = None
         self._turn = asyncio.Lock()
 
     async def look(self) -> str:
-        """Look at the CRs now. Returns the version of what was seen.
+        """Look at all CRs now. Returns the version of what was seen.
 
         Raises:
             MandateLost: the CR no longer asks for it.
@@ -70,18 +77,34 @@ class MandatedKube:
             if error.status != 404:
                 raise
             operators, version = [], ""  # the definition is not there, so no CR is
-        if lost := why_lost(self._mandate.ref, self._purpose, operators):
-            if await self._kube.cluster_uid(again=True) != self._mandate.cluster:
-                raise OtherCluster(f"BtpOperator {self._mandate.ref} is of another cluster than {self._kube.host}")
-            raise MandateLost(lost)
-        self._seen = began
+        await self._decide(operators)
+        self._seen = self._all_seen = began
         return version
+
+    async def _look_at_own(self) -> None:
+        """Look at this CR alone: one small request, however many others there are. Raises what `look` raises."""
+        began, ref = _Clocks(), self._mandate.ref
+        found = await self._kube.find(BTP_OPERATORS, ref.name, ref.namespace, metadata_only=True)
+        await self._decide([Operator.from_object(found)] if found else [])
+        self._seen = began
+
+    async def _decide(self, operators: Sequence[Operator]) -> None:
+        ref = self._mandate.ref
+        if lost := why_lost(ref, self._purpose, operators):
+            if await self._kube.cluster_uid(again=True) != self._mandate.cluster:
+                raise OtherCluster(f"BtpOperator {ref} is of another cluster than {self._kube.host}")
+            raise MandateLost(lost)
+        self._me = next(each for each in operators if each.ref.uid == ref.uid)
 
     async def hold(self) -> None:
         """Look, unless the last look is fresh. One look serves everybody who waits for it."""
         async with self._turn:
-            if not self._is_fresh():
+            if self._is_fresh():
+                return
+            if self._all_seen.age() > ALL_FRESH:
                 await self.look()
+            if not self._is_fresh():
+                await self._look_at_own()
 
     async def apply(self, resource: Resource, obj: Object) -> Object:
         return await self._write(lambda: self._kube.apply(resource, obj, allowed=self._is_fresh))
@@ -113,10 +136,12 @@ class MandatedKube:
         )
 
     async def _write(self, ask: Callable[[], Awaitable[T]]) -> T:
-        while True:
+        for _ in range(TRIES - 1):
             await self.hold()
             with contextlib.suppress(Stale):
                 return await ask()
+        await self.hold()
+        return await ask()
 
     def _is_fresh(self) -> bool:
         return self._seen.age() < FRESH
@@ -135,12 +160,17 @@ class MandatedKube:
                 )
                 async with contextlib.aclosing(events):
                     async for event in events:
-                        if event["type"] in ("ADDED", "MODIFIED", "DELETED"):
+                        if event["type"] in ("ADDED", "MODIFIED", "DELETED") and self._concerns(event["object"]):
                             await self.look()
             except MandateLost as lost:
                 return str(lost)
             except (KubeError, OtherCluster):
                 await asyncio.sleep(PAUSE)
+
+    def _concerns(self, changed: Object) -> bool:
+        """Whether it is this CR that changed, or one that would be responsible in its place. Others change often."""
+        other = Operator.from_object(changed)
+        return self._me is None or other.ref.uid == self._me.ref.uid or responsible([self._me, other]) == other
 
 
 @contextlib.asynccontextmanager
