@@ -120,6 +120,16 @@ class DeletionRecord(_OnTheCR):
         """When soft delete follows at the latest."""
         return self.last_attempt_ends or self.hard_delete_ends
 
+    def bounded(self, hard_delete: timedelta, last_attempt: timedelta, now: datetime) -> "DeletionRecord":
+        """The same with no later deadline than people could give a deletion that begins now.
+
+        It is read from the CR's status, and whoever may write that may have written any moment.
+        """
+        given = timedelta(minutes=MOST_MINUTES) + LONGEST_HOLD
+        last = self.last_attempt_ends and min(self.last_attempt_ends, now + last_attempt + given)
+        ends = min(self.hard_delete_ends, now + hard_delete + given)
+        return self.model_copy(update={"hard_delete_ends": ends, "last_attempt_ends": last})
+
     def held(self, now: datetime) -> Hold | None:
         """The hold that stops the budget now."""
         return next((hold for hold in self.holds if hold.ends > now), None)

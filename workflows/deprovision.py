@@ -141,10 +141,14 @@ class DeprovisionWorkflow:
             asked = await self._confirmation.wait(asked)
             self._began = workflow.now()
         if asked.kind is ReleaseKind.DEPROVISION:
-            self._account.record = asked.record
             if asked.bounds:
                 self._limits, teardown = asked.bounds.bounded(self._limits), asked.bounds.teardown(teardown)
                 self._hard.keep_to(self._limits)
+            if asked.record:
+                limits = self._limits
+                self._account.record = asked.record.bounded(
+                    limits.hard_delete_timeout, limits.last_attempt, workflow.now()
+                )
             await self._remove_all(teardown)
         if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
             await quick(ResponsibilityActivities.remove_finalizer, self._mandate)

@@ -97,3 +97,17 @@ def test_why_hard_delete_ended_is_said_with_what_people_asked_for_and_stays(reco
     first = record.model_copy(deep=True)
     record.begin_soft_delete("of a later run", DEADLINE + HOUR)
     assert record == first
+
+
+def test_a_record_that_somebody_else_wrote_ends_no_later_than_one_of_ours_could() -> None:
+    never = datetime(9999, 12, 31, tzinfo=UTC)
+    absurd = DeletionRecord(began=never, hard_delete_ends=never, last_attempt_ends=never)
+    bounded = absurd.bounded(20 * MINUTE, 2 * MINUTE, NOON)
+    assert bounded.hard_delete_ends == DEADLINE + 48 * HOUR and bounded.ends == NOON + 2 * MINUTE + 48 * HOUR
+
+
+def test_a_record_of_ours_stays_what_it_is_whatever_people_asked_for(record: DeletionRecord) -> None:
+    record.take(extend(1440), NOON)
+    record.take(HOLD, NOON)
+    assert record.bounded(20 * MINUTE, 2 * MINUTE, NOON) == record
+    assert record.bounded(20 * MINUTE, 2 * MINUTE, NOON + HOUR) == record

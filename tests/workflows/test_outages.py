@@ -128,6 +128,23 @@ async def test_a_run_after_a_terminated_one_keeps_the_deadline(skipping: Workflo
     assert result.mode is DeletionMode.SOFT and result.seconds < 4 * 60
 
 
+async def test_a_deadline_that_somebody_else_wrote_on_the_cr_is_no_later_than_people_may_ask_for(
+    temporal: Client,
+) -> None:
+    """Whoever may write the status of a CR could otherwise have its deletion wait for ever."""
+    now, never = datetime.now(UTC), datetime(9999, 12, 31, tzinfo=UTC)
+    world = World(instances=2, instances_go=False, record=DeletionRecord(began=now, hard_delete_ends=never))
+    async with serving(temporal, world) as task_queue:
+        handle = await temporal.start_workflow(
+            DeprovisionWorkflow.run, an_input(), id=f"test/{uuid.uuid4()}", task_queue=task_queue
+        )
+        await world.hard_deleting.wait()
+        ends = (await handle.query(DeprovisionWorkflow.progress)).budget_ends
+        await handle.terminate()
+    assert ends and ends - now < timedelta(hours=49)
+    assert world.record and world.record.hard_delete_ends == ends  # so it is for later runs
+
+
 async def test_an_outage_does_not_end_in_a_false_verdict_on_provisioning(skipping: WorkflowEnvironment) -> None:
     world = World(away=True, returns=8)  # longer than the five minutes of ready_timeout
     result = await provision(skipping, world)
