@@ -110,12 +110,18 @@ class ResponsibilityActivities:
     @activity.defn
     @checked
     async def remove_finalizer(self, mandate: Mandate) -> None:
-        """Take our finalizer off a CR that is not, or no longer, responsible. Others' finalizers stay."""
-        me = await self._kube.find(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace, metadata_only=True)
-        if me is None or me["metadata"]["uid"] != mandate.ref.uid:
+        """Take our finalizer off a CR that is being deleted or not responsible. Others' finalizers stay.
+
+        It may be responsible by now: between the decision and this, hours may lie in which no worker was there.
+        """
+        operators = await self._operators.look()
+        me = _find(mandate.ref, operators)
+        if me is None or (not me.deleting and responsible(operators) == me):
             return
-        if FINALIZER in (me["metadata"].get("finalizers") or []):
-            await self._patch(mandate.ref, taking_off(FINALIZER, me["metadata"]))
+        found = await self._kube.find(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace, metadata_only=True)
+        meta = (found or {}).get("metadata") or {}
+        if meta.get("uid") == mandate.ref.uid and FINALIZER in (meta.get("finalizers") or []):
+            await self._patch(mandate.ref, taking_off(FINALIZER, meta))
 
     @activity.defn
     @checked

@@ -136,15 +136,36 @@ async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
         assert await provision(steps.responsibility.add_finalizer, mandate)
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
+    await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
     for _ in range(2):
         await provision(steps.responsibility.remove_finalizer, mandate)
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 
 
+async def test_a_spare_that_is_responsible_when_it_would_be_let_go_keeps_our_finalizer(
+    steps: Steps, kube: Kube, person: Person
+) -> None:
+    """The one before it was made to go by hand, while no worker was there to do what had been decided."""
+    older = person.create_operator("older")["metadata"]
+    await asyncio.sleep(1.1)  # times are whole seconds
+    spare = Operator.from_object(person.create_operator("spare")).ref
+    for name in ("older", "spare"):
+        await kube.merge(BTP_OPERATORS, name, KYMA_NAMESPACE, {"metadata": {"finalizers": [FINALIZER]}})
+    mandate = await mandate_for(kube, spare)
+    seen = await provision(steps.responsibility.assess_operator, mandate)
+    assert seen.standing is Standing.SPARE and seen.claimed
+    await kube.merge(BTP_OPERATORS, "older", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
+    await kube.delete(BTP_OPERATORS, "older", KYMA_NAMESPACE, uid=older["uid"])
+    await provision(steps.responsibility.remove_finalizer, mandate)
+    obj = await kube.get(BTP_OPERATORS, spare.name, spare.namespace)
+    assert obj["metadata"]["finalizers"] == [FINALIZER]
+
+
 async def test_our_finalizer_goes_however_often_it_stands_there(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
     many = [FINALIZER, "example.com/theirs", FINALIZER]
     await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": many}})
+    await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
     assert (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["metadata"]["finalizers"] == many
     await provision(steps.responsibility.remove_finalizer, await mandate_for(kube, ref))
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
