@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import ValidationError
@@ -43,19 +43,22 @@ class Progress:
         self._began = time.monotonic()
         self._started = activity.info().started_time
 
+    def _now(self) -> datetime:
+        """By the clock of the Temporal server: this process's own may be wrong."""
+        return self._started + timedelta(seconds=time.monotonic() - self._began)
+
     def share_left(self) -> float:
         """Of the time that all attempts have together, the share that is left, by the clock of the Temporal server."""
         info = activity.info()
         if not info.schedule_to_close_timeout:
             return 1.0
-        now = self._started + timedelta(seconds=time.monotonic() - self._began)
-        return 1 - (now - info.scheduled_time) / info.schedule_to_close_timeout
+        return 1 - (self._now() - info.scheduled_time) / info.schedule_to_close_timeout
 
-    def end_of_all_attempts(self) -> datetime:
-        """When Temporal gives this activity up, whichever attempt runs then."""
+    def time_left(self) -> timedelta:
+        """Until Temporal gives this activity up, whichever attempt runs then, by the clock of the Temporal server."""
         info = activity.info()
         limit = info.schedule_to_close_timeout
-        return info.scheduled_time + limit if limit else datetime.now(UTC) + timedelta(days=1)
+        return info.scheduled_time + limit - self._now() if limit else timedelta(days=1)
 
     def say(self, text: str) -> None:
         self.text = text[:LONGEST]
@@ -80,8 +83,7 @@ class Progress:
 
     def is_news(self, error: Failure | KubeError, told: str) -> bool:
         """Whether the CR should say what an API server that answers has refused for a while, and does not say it."""
-        now = self._started + timedelta(seconds=time.monotonic() - self._began)
-        lasting = now - activity.info().scheduled_time > REFUSED_FOR
+        lasting = self._now() - activity.info().scheduled_time > REFUSED_FOR
         heard = self.answered is not None and not isinstance(error, Permanent)
         return heard and lasting and str(error)[:LONGEST] != told and self.share_left() > LAST
 

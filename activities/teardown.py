@@ -88,7 +88,7 @@ class TeardownActivities:
             for kind in (MUTATING_WEBHOOKS, VALIDATING_WEBHOOKS, DEPLOYMENTS):
                 targets += [target for target in await self._ours(kind) if _is_operand(target)]
             targets = await _delete(held, targets, progress)
-            pods = OperandPods(self._kube, give_up=progress.end_of_all_attempts())
+            pods = OperandPods(self._kube, time_left=progress.time_left)
 
             async def left() -> list[str]:
                 targets[:] = await self._left(targets)

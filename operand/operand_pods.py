@@ -1,5 +1,6 @@
 """The operand's pods in a removal: which may still act, and which only look as if, because their node is dead."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -18,9 +19,12 @@ SOON: Final = timedelta(seconds=6)
 class OperandPods:
     """Waits for them, and notes those that cannot be seen gone."""
 
-    def __init__(self, kube: Kube, give_up: datetime) -> None:
+    def __init__(self, kube: Kube, time_left: Callable[[], timedelta]) -> None:
+        """Args:
+        time_left: until the wait is given up, by the clock of whoever gives it up.
+        """
         self._kube = kube
-        self._give_up = give_up
+        self._time_left = time_left
         self.passed_over: list[str] = []
         """Pods that count as stopped although they are listed, and why."""
 
@@ -45,7 +49,7 @@ class OperandPods:
         node = str((pod.get("spec") or {}).get("nodeName") or "")
         if late > MARGIN and (trouble := await self._node_trouble(node)):
             return f"its grace period is over and {trouble}"
-        if late > timedelta() and datetime.now(UTC) > self._give_up - SOON:
+        if late > timedelta() and self._time_left() < SOON:
             return "its grace period is over and it was not seen to end"
         return ""
 

@@ -35,12 +35,12 @@ async def mandate_for(kube: Kube, ref: OperatorRef) -> Mandate:
 
 async def provision(method: Callable[[Input], Awaitable[Output]], input: Input) -> Output:
     """Run an activity in the CR's ProvisionWorkflow."""
-    return await _environment(input, PROVISION_WORKFLOW).run(method, input)
+    return await acting_for(input, PROVISION_WORKFLOW).run(method, input)
 
 
 async def deprovision(method: Callable[[Input], Awaitable[Output]], input: Input, limit: timedelta = LIMIT) -> Output:
     """Run an activity in the CR's DeprovisionWorkflow, with this limit over all its attempts."""
-    return await _environment(input, DEPROVISION_WORKFLOW, limit).run(method, input)
+    return await acting_for(input, DEPROVISION_WORKFLOW, limit).run(method, input)
 
 
 def administrator(kube: Kube, because: str) -> Kube:
@@ -94,9 +94,12 @@ def in_a_resync(client: Client | None = None) -> ActivityEnvironment:
     return environment
 
 
-def _environment(input: Mandate | Mandated, workflow_type: str, limit: timedelta = LIMIT) -> ActivityEnvironment:
+def acting_for(
+    input: Mandate | Mandated, workflow_type: str, limit: timedelta = LIMIT, behind: timedelta = timedelta()
+) -> ActivityEnvironment:
+    """An environment whose activities the CR's workflow asks for, by a Temporal server whose clock is so far behind."""
     mandate = input if isinstance(input, Mandate) else input.mandate
-    environment, now = in_a(workflow_type), datetime.now(UTC)
+    environment, now = in_a(workflow_type), datetime.now(UTC) - behind
     environment.info = dataclasses.replace(
         environment.info,
         workflow_id=workflow_id(mandate, environment.info.task_queue),

@@ -1,7 +1,7 @@
 """The removal of what the chart installed: what goes, what stays, and what it waits for."""
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -14,6 +14,7 @@ from kube.resources import (
     CONFIG_MAPS,
     CUSTOM_RESOURCE_DEFINITIONS,
     NETWORK_POLICIES,
+    PODS,
     SERVICE_INSTANCES,
 )
 from localcluster.controlplane import ControlPlane
@@ -21,6 +22,7 @@ from models.conditions import Reason
 from models.deprovision import Removed, TeardownInput
 from models.mandate import Mandate
 from models.names import (
+    DEPROVISION_WORKFLOW,
     FIELD_MANAGER,
     HELD_BY_US,
     KYMA_NAMESPACE,
@@ -28,8 +30,9 @@ from models.names import (
     MANAGED_BY_LABEL,
     NEWS,
     OPERAND_FINALIZER,
+    OPERAND_POD_SELECTOR,
 )
-from tests.acting import deprovision
+from tests.acting import LIMIT, acting_for, deprovision
 from tests.activities.deletion import an_object, instance_spec, remove_resources, soft_delete
 from tests.cluster import ensure_namespace
 
@@ -47,6 +50,24 @@ async def test_a_definition_that_an_object_of_the_operand_holds_is_given_back_to
     result = await soft_delete(worker, deletion)
     assert [entry.name for entry in result.abandoned] == ["late"]
     assert (await remove_resources(worker, deletion)).resources >= 1
+
+
+async def test_a_pod_that_has_not_ended_is_waited_for_by_temporals_clock_however_late_the_workers_says_it_is(
+    kube: Kube, worker: Kube, deletion: Mandate
+) -> None:
+    """It may still act on what soft delete would let go. The worker's clock is ten minutes ahead of Temporal's here."""
+    labels = dict(each.split("=") for each in OPERAND_POD_SELECTOR.split(","))
+    meta = {"name": "late", "namespace": KYMA_NAMESPACE, "labels": labels, "finalizers": ["example.com/keeps"]}
+    spec = {"containers": [{"name": "c", "image": "i"}], "terminationGracePeriodSeconds": 1, "nodeName": "none"}
+    await kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+    await kube.delete(PODS, "late", KYMA_NAMESPACE)
+    await asyncio.sleep(2.1)
+    environment = acting_for(deletion, DEPROVISION_WORKFLOW, LIMIT, behind=timedelta(minutes=10))
+    try:
+        with pytest.raises(ApplicationError, match="waiting for Pod kyma-system/late to be gone"):
+            await environment.run(TeardownActivities(worker).remove_operand, TeardownInput(mandate=deletion, told=""))
+    finally:
+        await kube.merge(PODS, "late", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
 
 
 async def test_names_of_an_earlier_chart_are_found_and_neither_the_users_nor_our_own(
