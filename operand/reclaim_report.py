@@ -151,14 +151,14 @@ def _entry(line: str) -> Entry | None:
         found = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.get("kind") not in KINDS:
+    if not isinstance(found, dict):
         return None
-    uid, cr, namespace, name, sap_id = (found.get(key, "") for key in ("uid", "cr", "namespace", "name", "sap_id"))
+    texts = [found.get(key, "") for key in ("kind", "uid", "cr", "namespace", "name", "sap_id")]
     protected = found.get("protected")
-    texts = (uid, cr, namespace, name, sap_id)
     if not all(isinstance(text, str) for text in texts) or not isinstance(protected, bool | None):
         return None
-    return Entry(uid, cr, KINDS[found["kind"]], namespace, name, sap_id, protected)
+    kind, uid, cr, namespace, name, sap_id = texts
+    return Entry(uid, cr, KINDS[kind], namespace, name, sap_id, protected) if kind in KINDS else None
 
 
 def _line(line: str, outcomes: Mapping[Entry, Told]) -> str | None:

@@ -37,6 +37,8 @@ CONNECT_SECONDS: Final = 5.0
 MOST_PAGES: Final = 20
 TOKEN_LEFT: Final = 60.0
 """Seconds before its end at which a token is renewed; one that lives shorter than two of these, half-way."""
+LONGEST_TOKEN: Final = 24 * 3600
+"""Seconds; Service Manager's live for half as long."""
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
@@ -80,7 +82,8 @@ class ServiceManager:
                 raise ServiceManagerAway(self._sentence("token", answer), answer.retry_after)
             self._token = token
             seconds = answer.body.get("expires_in")
-            good_for = float(seconds) if isinstance(seconds, int | float) else 0.0
+            # However long it is said to live: one that is not taken any more is asked for again.
+            good_for = float(min(max(seconds, 0), LONGEST_TOKEN)) if isinstance(seconds, int | float) else 0.0
             self._renew_at = time.monotonic() + max(good_for - TOKEN_LEFT, good_for / 2)
 
     async def find(self, kind: Kind, identity: str) -> SapObject | None:
@@ -148,7 +151,10 @@ class ServiceManager:
 
     def _operation_path(self, location: str, path: str) -> str:
         """Only an operation of that very object at that very host."""
-        ours, theirs = urlsplit(self._credentials.sm_url), urlsplit(location)
+        try:
+            ours, theirs = urlsplit(self._credentials.sm_url), urlsplit(location)
+        except ValueError:  # the other's: our own has been looked at
+            return ""
         elsewhere = theirs.netloc and (theirs.scheme, theirs.netloc) != (ours.scheme, ours.netloc)
         given = theirs.path.removeprefix(ours.path) if ours.path and theirs.netloc else theirs.path
         own = re.fullmatch(rf"{re.escape(path)}/operations/[\w-]{{1,100}}", given)

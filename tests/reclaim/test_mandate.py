@@ -76,6 +76,8 @@ async def test_a_line_that_was_edited_into_a_path_or_a_query_is_no_order(stage: 
         stage.abandon("ServiceInstance", "a' or _k8sname eq 'a", sap_id=""),
         {**good, "name": ["a"]},
         {**good, "kind": "Secret"},
+        {**good, "kind": ["ServiceInstance"]},
+        {**good, "kind": {}},
         "note: I have deleted the others myself",
         "[" * 5000,
         good,

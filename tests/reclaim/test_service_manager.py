@@ -199,6 +199,8 @@ def test_a_retry_after_that_makes_no_sense_is_bounded_or_left_out() -> None:
         "/v1/service_instances/another/operations/1",
         "//elsewhere.example.com/v1",
         "/v1/service_instances/{id}/../x",
+        "http://[",
+        "//[x]y/v1",
     ],
 )
 async def test_an_operation_elsewhere_is_not_asked(
@@ -222,6 +224,17 @@ async def test_no_message_quotes_a_credential_or_more_than_a_bounded_description
     assert len(said) < 450 and said.isprintable() and "hidden" not in said
     assert credentials.client_secret not in said and "***" in said
     assert credentials.client_secret not in repr(credentials)
+
+
+@pytest.mark.parametrize(
+    "expires_in", [10**400, -(10**400), True, -5, "300", None, [3]], ids=lambda each: str(each)[:5]
+)
+async def test_a_token_that_lives_for_a_time_that_makes_no_sense_is_used_all_the_same(
+    sap: StandIn, credentials: ReclaimCredentials, expires_in: object
+) -> None:
+    sap.faults = [Fault("POST", status=200, body={"access_token": "t", "expires_in": expires_in})]
+    async with connected(credentials) as manager:
+        await manager.ready()
 
 
 async def test_wrong_credentials_are_said_to_be_wrong(sap: StandIn, credentials: ReclaimCredentials) -> None:
