@@ -73,6 +73,7 @@ class _Attempt:
         self._input = input
         self._changed = asyncio.Event()
         self._reflectors: dict[Resource, Reflector] = {}
+        self._following: list[asyncio.Task[None]] = []
         self._asking = {kind: Asking(kind, held) for kind in KINDS}
         self._secrets: set[tuple[str, str, str]] = set()
         self._trouble = ""
@@ -86,7 +87,7 @@ class _Attempt:
             if await first_few(self._kube, kind, 1) is not None:
                 source = Source(kind, ServiceObject.digest, metadata_only=False)
                 self._reflectors[kind] = Reflector(self._kube, source, on_sync=self._changed.set)
-        following = [asyncio.create_task(self._follow(kind)) for kind in self._reflectors]
+        self._following = [asyncio.create_task(self._follow(kind)) for kind in self._reflectors]
         try:
             async with asyncio.timeout(self._input.attempt.total_seconds()):
                 while not await self._is_done():
@@ -100,9 +101,9 @@ class _Attempt:
         finally:
             for asking in self._asking.values():
                 await asking.close()
-            for task in following:
+            for task in self._following:
                 task.cancel()
-            await asyncio.gather(*following, return_exceptions=True)
+            await asyncio.gather(*self._following, return_exceptions=True)
 
     async def _is_done(self) -> bool:
         if not await self._hear():
@@ -114,6 +115,9 @@ class _Attempt:
 
     async def _hear(self) -> bool:
         """Whether all is being followed. An API server that says nothing for long is asked something."""
+        for task in self._following:
+            if task.done():
+                task.result()  # raises what ended it: nobody would hear of anything any more
         if not self._is_synced():
             return False
         reflectors = self._reflectors.values()

@@ -15,7 +15,7 @@ from temporalio import activity
 from activities.deletion_step import deletion_step
 from activities.edge import checked
 from activities.progress import Progress
-from kube.answers import Object, Objects
+from kube.answers import Object, Objects, items, part
 from kube.client import Kube
 from kube.errors import Conflict, KubeError, NotFound, Refused, refuses_one_object
 from kube.finalizers import taking_off
@@ -183,7 +183,7 @@ class _LettingGo:
 
         A Secret that may not be looked at, or has a name that none can have, stops nothing: it is not ours then.
         """
-        meta, spec = obj["metadata"], obj.get("spec") or {}
+        meta, spec = obj["metadata"], part(obj, "spec")
         try:
             if self._resource is SERVICE_BINDINGS:
                 if kept_by(obj):
@@ -208,5 +208,5 @@ class _LettingGo:
 
 
 def _parameter_secrets(spec: Mapping[str, Any]) -> list[str]:
-    references = [entry.get("secretKeyRef") or {} for entry in spec.get("parametersFrom") or []]
+    references = [part(entry, "secretKeyRef") for entry in items(spec, "parametersFrom")]
     return sorted({str(reference["name"]) for reference in references if reference.get("name")})

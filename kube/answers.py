@@ -54,6 +54,18 @@ def metadata(found: Any) -> Object:
     return meta if isinstance(meta, dict) else {}
 
 
+def part(obj: Any, name: str) -> ReadObject:
+    """A field of an object that is one itself, such as its spec; empty if it is none."""
+    found = obj.get(name) if isinstance(obj, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def items(obj: Any, name: str) -> list[Any]:
+    """A field of an object that is a list; empty if it is none."""
+    found = obj.get(name) if isinstance(obj, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
 def pod_spec(obj: Object) -> Object:
     """The spec of the pods that an object makes, such as a Deployment; empty if it makes none."""
     template = (obj.get("spec") or {}).get("template") or {}

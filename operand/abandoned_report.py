@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import structlog
 
+from kube.answers import part
 from kube.client import Kube
 from kube.errors import NotFound, Refused
 from kube.resources import CONFIG_MAPS, SERVICE_BINDINGS, Resource
@@ -188,7 +189,7 @@ def _entry(line: str) -> dict[str, Any]:
 
 def as_abandoned(resource: Resource, obj: Mapping[str, Any]) -> AbandonedObject:
     """What a report says of a ServiceBinding or ServiceInstance."""
-    meta, status = obj["metadata"], obj.get("status") or {}
+    meta, status = obj["metadata"], part(obj, "status")
     return AbandonedObject(
         kind=resource.kind,
         namespace=meta["namespace"],

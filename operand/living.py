@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from kube.answers import Object
+from kube.answers import Object, part
 from kube.client import Kube
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES
 from models.text import plain
@@ -64,7 +64,7 @@ async def look_at_living_objects(kube: Kube) -> LivingObjects:
             async for page, _ in kube.pages(resource):
                 for obj in page:
                     meta = obj["metadata"]
-                    status = obj.get("status") or {}
+                    status = part(obj, "status")
                     own, used = (str(status.get(key) or "").lower() for key in IDS[kind])
                     names[kind, meta["namespace"], meta["name"]] = Here(own, meta["uid"], _kept_by(obj))
                     ids |= dict.fromkeys(filter(None, (own, used)), plain(resource.named(obj), 150))

@@ -1,11 +1,14 @@
-"""ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object."""
+"""ServiceBindings and ServiceInstances as deletion sees them: a few words of each, never the whole object.
+
+Their definition may be another operand's, so a field may be of any type.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kube.answers import Object
+from kube.answers import Object, items, part
 from kube.client import Deletion, Kube
 from kube.errors import NotFound, Unavailable
 from kube.reader import Listing
@@ -81,7 +84,7 @@ class ServiceObject:
 
     @classmethod
     def digest(cls, obj: Mapping[str, Any]) -> "ServiceObject":
-        meta, spec = obj["metadata"], obj.get("spec") or {}
+        meta, spec = obj["metadata"], part(obj, "spec")
         done = meta.get("deletionTimestamp") and not is_held(obj)
         bound = "serviceInstanceName" in spec
         return cls(
@@ -124,8 +127,10 @@ def kept_by(obj: Mapping[str, Any]) -> list[str]:
 
 def last_message(obj: Mapping[str, Any]) -> str:
     """What the broker last said: the message of the condition Succeeded, if it reports a failure."""
-    for condition in (obj.get("status") or {}).get("conditions") or []:
-        if condition.get("type") == "Succeeded" and str(condition.get("reason", "")).endswith(("Failed", "Blocked")):
+    for condition in items(part(obj, "status"), "conditions"):
+        if not isinstance(condition, Mapping) or condition.get("type") != "Succeeded":
+            continue
+        if str(condition.get("reason", "")).endswith(("Failed", "Blocked")):
             return plain(condition.get("message", ""))
     return ""
 
