@@ -39,6 +39,8 @@ class ProvisionWorkflow:
         self._ready_timeout = input.limits.ready_timeout
         self._dirty = False
         self._deleting = False
+        self._let_down = ""
+        """Why the CR no longer asked for what was being done, when that was last so."""
         self._account = ProvisionAccount(input.mandate)
         self._rollout = Rollout(input, self._account, is_dirty=lambda: self._dirty)
 
@@ -107,7 +109,14 @@ class ProvisionWorkflow:
             if was_cancelled(error):
                 raise
             if is_lost_mandate(error):
-                return None  # the next look tells what is so now
+                if (why := said(error)) != self._let_down:
+                    self._let_down = why
+                    return None  # the next look tells what is so now
+                self._let_down = ""
+                # Responsible at each look, and not when something is to be done: somebody takes it away each time.
+                return await self._account.not_ready(
+                    Finding(reason=Reason.PROVISIONING_FAILED, message=f"given up twice: {why}")
+                )
             return await self._account.not_ready(
                 explain(error) or Finding(reason=Reason.PROVISIONING_FAILED, message=said(error))
             )

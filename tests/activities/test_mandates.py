@@ -17,7 +17,7 @@ from models.names import FINALIZER
 from models.operators import OperatorRef
 from operand.mandated import WATCH_AFTER, MandateLost, holding
 from tests.acting import mandate_for
-from tests.activities.test_removal import hard_delete, seed
+from tests.activities.deletion import hard_delete, seed
 from tests.cluster import connected
 
 LISTS = r"/btpoperators\?"

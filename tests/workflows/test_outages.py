@@ -194,6 +194,26 @@ async def test_a_provisioning_whose_cr_no_longer_asks_looks_again(skipping: Work
     assert Reason.PROVISIONING_FAILED not in world.reasons
 
 
+async def test_a_provisioning_that_is_let_down_each_time_says_so_and_ends(temporal: Client) -> None:
+    """As where an admission policy of somebody else takes our finalizer off whenever it is put on."""
+    why = "our finalizer was removed from BtpOperator kyma-system/btpoperator"
+    world = World(apply_fails=lost(why))
+    async with serving(temporal, world) as task_queue:
+        result = await temporal.execute_workflow(
+            ProvisionWorkflow.run,
+            an_input(),
+            id=f"test/{uuid.uuid4()}",
+            task_queue=task_queue,
+            execution_timeout=timedelta(seconds=20),
+        )
+    assert (result.outcome, result.reason, result.message) == (
+        ProvisionOutcome.NOT_READY,
+        Reason.PROVISIONING_FAILED,
+        f"given up twice: {why}",
+    )
+    assert world.called.count("apply") == 2
+
+
 async def test_a_defect_in_a_small_look_is_reported_on_the_cr(skipping: WorkflowEnvironment) -> None:
     world = World(refused="add_finalizer", refused_as=DEFECT)
     world.assessment = world.assessment.model_copy(update={"claimed": False})
