@@ -1,7 +1,8 @@
 """Reads a kubeconfig with the `kubernetes` package's loader, and does what that leaves out.
 
-That is: a plugin that brings nothing is an error, a token that is refused is not handed out again, the ends of
-certificates and of gcloud's tokens count, and an issuer of OIDC tokens is verified as everybody else is.
+That is: of several files the first with a current context decides, as with kubectl; a user who is missing and a plugin
+that brings nothing are errors; a token that is refused is not handed out again; the ends of certificates and of tokens
+of gcloud count; and an issuer of OIDC tokens is verified as everybody else is.
 """
 
 import contextlib
@@ -67,15 +68,17 @@ async def load(configuration: Any, paths: list[Path], context: str, refused: str
         refused: a token that the API server does not take, though it may not have ended.
 
     Raises:
-        Exception: whatever the package meets, and ValueError for a plugin that brought nothing.
+        Exception: whatever the package meets, and ValueError for what it does not see: there is no current context, the
+            user is missing, a plugin brought nothing.
     """
     merged = kube_config.KubeConfigMerger(os.pathsep.join(map(str, paths)))
     loader = kube_config.KubeConfigLoader(
         merged.config,
-        active_context=context or None,
+        active_context=context or _current_context(paths),
         config_base_path=None,
         config_persister=lambda _: _keep(merged),
     )
+    _check_user(loader, paths)
     _forget(loader, refused)
     _PLUGIN_ENDS.set(float("inf"))
     await loader.load_and_set(configuration)
@@ -136,6 +139,32 @@ def _entries(kubeconfig: Path, plural: str, singular: str) -> list[tuple[str, di
     return [(str(each.get("name")), each.get(singular) or {}) for each in found]
 
 
+def _current_context(paths: list[Path]) -> str:
+    """The one of the first file that has one. The package takes the last: another cluster than kubectl would reach.
+
+    https://kubernetes.io/docs/concepts/configuration/organize-cluster-access-kubeconfig/#merging-kubeconfig-files
+
+    Raises:
+        ValueError: no file has one.
+    """
+    for path in paths:
+        if current := (yaml.safe_load(path.read_text()) or {}).get("current-context"):
+            return str(current)
+    raise ValueError(f"{', '.join(map(str, paths))}: no current-context; choose one with `kubectl config use-context`")
+
+
+def _users(paths: list[Path]) -> dict[str, dict[str, Any]]:
+    return dict(entry for path in reversed(paths) for entry in _entries(path, "users", "user"))
+
+
+def _check_user(loader: Any, paths: list[Path]) -> None:
+    """Raises ValueError: the context names a user who is in no file. The package would go on as nobody."""
+    context = loader.current_context
+    name = context["context"].get("user")
+    if name and str(name) not in _users(paths):
+        raise ValueError(f"there is no user {name}, whom context {context['name']} names")
+
+
 def _check_credentials(loader: Any, configuration: Any, paths: list[Path]) -> None:
     """Notice that a plugin brought nothing: the package logs it and goes on as nobody.
 
@@ -143,8 +172,7 @@ def _check_credentials(loader: Any, configuration: Any, paths: list[Path]) -> No
         ValueError: it brought nothing.
     """
     name = loader.current_context["context"].get("user")
-    users = dict(entry for path in reversed(paths) for entry in _entries(path, "users", "user"))
-    by_plugin = {"exec", "auth-provider"} & users.get(str(name), {}).keys()
+    by_plugin = {"exec", "auth-provider"} & _users(paths).get(str(name), {}).keys()
     if by_plugin and not configuration.api_key and not configuration.cert_file:
         raise ValueError(f"the credential plugin of user {name} brought neither a token nor a certificate")
 

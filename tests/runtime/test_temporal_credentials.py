@@ -16,7 +16,7 @@ from temporalio.worker import Worker
 
 from localcluster.processes import free_port
 from localcluster.temporal import TemporalServer
-from runtime import contacts
+from runtime import connect, contacts
 from runtime.connect import Temporal, client_config
 from runtime.settings import SettingsError, WorkerSettings
 from runtime.telemetry import SdkTelemetry
@@ -148,9 +148,11 @@ async def test_a_refusal_is_one_until_the_namespace_takes_us_although_anybody_is
 ) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", temporal_server.address)
     monkeypatch.setattr(contacts, "REFUSED_FOR", -1.0)
+    monkeypatch.setattr(connect, "CONFIRMED_EVERY", 0.5)
     temporal = Temporal(SdkTelemetry().runtime, WorkerSettings())
     await temporal.connect()
     contact = temporal.contact
+    await asyncio.sleep(connect.CONFIRMED_EVERY)  # it is time to ask what only somebody with rights is told
 
     async def refused(_: Any) -> None:
         raise RPCError("Request unauthorized.", RPCStatusCode.PERMISSION_DENIED, b"")
