@@ -21,7 +21,7 @@ from activities.edge import checked
 from activities.progress import LAST, Progress, heartbeating
 from kube.client import Kube
 from kube.errors import KubeError, Refused
-from kube.reflector import Change, Reflector, Source
+from kube.reflector import Change, Reflector, Source, check_followers
 from kube.resources import SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from kube.side_by_side import side_by_side
 from models.deprovision import HardDeleted, HardDeleteInput, Removed, counted
@@ -115,9 +115,7 @@ class _Attempt:
 
     async def _hear(self) -> bool:
         """Whether all is being followed. An API server that says nothing for long is asked something."""
-        for task in self._following:
-            if task.done():
-                task.result()  # raises what ended it: nobody would hear of anything any more
+        check_followers(self._following)
         if not self._is_synced():
             return False
         reflectors = self._reflectors.values()

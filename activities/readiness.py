@@ -10,7 +10,7 @@ from activities.edge import checked
 from activities.progress import heartbeating
 from kube.client import Kube
 from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks, webhook_names
-from kube.reflector import Reflector, Source
+from kube.reflector import Reflector, Source, check_followers
 from kube.resources import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
@@ -62,6 +62,7 @@ class ReadinessActivities:
                 async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
                     pause, quiet = FIRST_LOOK, 0.0
                     while waiting := await self._waiting_for(reflectors):
+                        check_followers(following)
                         settled = quiet >= SETTLE
                         trouble = await self._pod_trouble() if settled or input.told else ""
                         if not any(reflector.trouble for reflector in reflectors):

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -158,6 +158,13 @@ class Reflector:
 
     def _hear(self) -> None:
         self.heard = time.monotonic()
+
+
+def check_followers(followers: Iterable[asyncio.Task[None]]) -> None:
+    """Raise what ended a task that follows a reflector: whoever waits for what it hears would wait in vain."""
+    for task in followers:
+        if task.done():
+            task.result()
 
 
 def _key(obj: Mapping[str, Any]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import readiness
 from kube.client import Kube
 from kube.resources import (
     DEPLOYMENTS,
@@ -57,6 +58,19 @@ async def test_why_a_pod_is_not_ready_is_told_at_once_and_only_once(
     with pytest.raises(ApplicationError, match="Unschedulable") as waiting:
         await steps.wait_ready(mandate, seconds=4, told=news.value.message)
     assert waiting.value.type == STILL_WAITING
+
+
+async def test_a_wait_that_cannot_follow_what_it_waits_for_fails_instead_of_waiting(
+    steps: Steps, mandate: Mandate, credentials: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await steps.apply(mandate)
+
+    def digest(obj: object) -> object:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(readiness, "_conditions_only", digest)
+    with pytest.raises(ApplicationError, match="a defect of this program: RuntimeError"):
+        await steps.wait_ready(mandate, seconds=10)
 
 
 @pytest.mark.long
