@@ -60,7 +60,7 @@ PARALLEL := --numprocesses 2 --dist loadfile
 test: binaries ## the tests, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-test-long: binaries ## the tests that take long: chaos, huge objects, deadlines that pass (a quarter of an hour or more)
+test-long: binaries ## the tests that take long: chaos, huge objects, deadlines that pass (half an hour)
 	@$(RUN) pytest $(PARALLEL) -m long $(ARGS)
 
 test-all: test test-long ## every test

@@ -33,12 +33,14 @@ async def another_version(kube: Kube, service_kinds: None, eventually: Eventuall
             await kube.merge(CUSTOM_RESOURCE_DEFINITIONS, name, None, patch)
 
     async def reads(as_v1: bool) -> bool:
-        found = []
+        found: list[bool | None] = []
         for kind in (SERVICE_BINDINGS, SERVICE_INSTANCES):
             try:
                 found.append(bool(await kube.list(kind)))
             except NotFound:
                 found.append(False)
+            except Unavailable:
+                found.append(None)  # the API server changes over to the new definition
         return found == [as_v1, as_v1]
 
     await serve("v2")
@@ -87,7 +89,7 @@ async def anything_goes(kube: Kube, service_kinds: None, eventually: Eventually)
         async def taken(meta: Object = meta, fields: Object = fields) -> bool:
             try:
                 await kube.create(SERVICE_INSTANCES, {**an_object(SERVICE_INSTANCES, meta, {}), **fields})
-            except Refused:
+            except (Refused, Unavailable):
                 return False  # the new schema is in force a moment later
             return True
 
