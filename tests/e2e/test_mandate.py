@@ -17,7 +17,7 @@ from tests.e2e.deletion import Scene
 
 pytestmark = pytest.mark.long
 
-BUDGET = 15.0
+BUDGET = 25.0
 SETTINGS = {
     "BTP_HARD_DELETE_TIMEOUT": f"{BUDGET:.0f}s",
     "BTP_LAST_ATTEMPT": "20s",
