@@ -61,8 +61,7 @@ class ReadinessActivities:
             try:
                 async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
                     pause, quiet = FIRST_LOOK, 0.0
-                    while waiting := await self._waiting_for(reflectors):
-                        check_followers(following)
+                    while waiting := await self._waiting_for(reflectors, following):
                         settled = quiet >= SETTLE
                         trouble = await self._pod_trouble() if settled or input.told else ""
                         if not any(reflector.trouble for reflector in reflectors):
@@ -84,7 +83,8 @@ class ReadinessActivities:
                     task.cancel()
                 await asyncio.gather(*following, return_exceptions=True)
 
-    async def _waiting_for(self, reflectors: list[Reflector]) -> list[str]:
+    async def _waiting_for(self, reflectors: list[Reflector], following: list[asyncio.Task[None]]) -> list[str]:
+        check_followers(following)
         if not all(reflector.synced for reflector in reflectors):
             return [f"looking at {r.source.resource.plural}" for r in reflectors if not r.synced]
         waiting = []

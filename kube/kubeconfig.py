@@ -133,9 +133,22 @@ def _keep(merged: Any) -> None:
         merged.save_changes()
 
 
+def _parsed(kubeconfig: Path) -> dict[str, Any]:
+    """Raises ValueError: it is no YAML. Where is said, and not what stands there, for that may be a token."""
+    try:
+        found = yaml.safe_load(kubeconfig.read_text())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ValueError(f"{kubeconfig} is no YAML{where}") from None
+    if not isinstance(found, dict | None):
+        raise ValueError(f"{kubeconfig} is no kubeconfig: no mapping")
+    return found or {}
+
+
 def _entries(kubeconfig: Path, plural: str, singular: str) -> list[tuple[str, dict[str, Any]]]:
     """Names and contents of a kubeconfig's clusters or users."""
-    found = (yaml.safe_load(kubeconfig.read_text()) or {}).get(plural) or []
+    found = _parsed(kubeconfig).get(plural) or []
     return [(str(each.get("name")), each.get(singular) or {}) for each in found]
 
 
@@ -148,7 +161,7 @@ def _current_context(paths: list[Path]) -> str:
         ValueError: no file has one.
     """
     for path in paths:
-        if current := (yaml.safe_load(path.read_text()) or {}).get("current-context"):
+        if current := _parsed(path).get("current-context"):
             return str(current)
     raise ValueError(f"{', '.join(map(str, paths))}: no current-context; choose one with `kubectl config use-context`")
 

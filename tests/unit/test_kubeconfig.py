@@ -1,5 +1,6 @@
 """Several kubeconfigs are read as kubectl reads them: a command must not reach another cluster than kubectl would."""
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,23 @@ async def test_kubeconfigs_without_a_current_context_are_refused_in_words(
     for current in (None, ""):
         with pytest.raises(ValueError, match=r"no usable Kubernetes configuration: .*current-context"):
             await read(monkeypatch, written(tmp_path / "config", current, me={"token": "a"}))
+
+
+@pytest.mark.parametrize("broken", ["token: canary: x", "token: *canary", "token: !canary x", 'token: "canary'])
+async def test_a_kubeconfig_that_is_no_yaml_is_refused_by_line_and_shows_nothing_that_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    path = tmp_path / "config"
+    path.write_text(f"users:\n- name: me\n  user:\n    {broken}\n")
+    with pytest.raises(ValueError, match="is no YAML, line ") as refused:
+        await read(monkeypatch, path)
+    assert "canary" not in "".join(traceback.format_exception(refused.value))
+
+
+async def test_a_kubeconfig_that_is_no_mapping_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "config"
+    path.write_text("- canary")
+    with pytest.raises(ValueError, match="is no kubeconfig: no mapping"):
+        await read(monkeypatch, path)
