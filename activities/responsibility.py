@@ -14,7 +14,7 @@ from kube.resources import BTP_OPERATORS
 from models.conditions import REFUSED, Reason, ready_condition, status_after
 from models.deprovision import DeletionAssessment, ReleaseKind
 from models.limits import Bounds
-from models.mandate import Mandate
+from models.mandate import FinalizerRemoval, Mandate
 from models.names import FINALIZER
 from models.operators import Operator, OperatorRef, contenders, responsible
 from models.provision import Assessment, Standing
@@ -109,19 +109,23 @@ class ResponsibilityActivities:
 
     @activity.defn
     @checked
-    async def remove_finalizer(self, mandate: Mandate) -> None:
+    async def remove_finalizer(self, removal: FinalizerRemoval) -> bool:
         """Take our finalizer off a CR that is being deleted or not responsible. Others' finalizers stay.
 
-        It may be responsible by now: between the decision and this, hours may lie in which no worker was there.
+        Returns whether ours stays: the CR may be responsible by now, for between the decision and this, hours may lie
+        in which no worker was there. Then the operand would go unseen with it, or stay behind without a CR.
         """
         operators = await self._operators.look()
-        me = _find(mandate.ref, operators)
-        if me is None or (not me.deleting and responsible(operators) == me):
-            return
-        found = await self._kube.find(BTP_OPERATORS, mandate.ref.name, mandate.ref.namespace, metadata_only=True)
+        me = _find(removal.ref, operators)
+        if me is None or not me.holds_finalizer:
+            return False
+        if responsible(operators) == me and (removal.as_spare or not me.deleting):
+            return True
+        found = await self._kube.find(BTP_OPERATORS, removal.ref.name, removal.ref.namespace, metadata_only=True)
         meta = (found or {}).get("metadata") or {}
-        if meta.get("uid") == mandate.ref.uid and FINALIZER in (meta.get("finalizers") or []):
-            await self._patch(mandate.ref, taking_off(FINALIZER, meta))
+        if meta.get("uid") == removal.ref.uid and FINALIZER in (meta.get("finalizers") or []):
+            await self._patch(removal.ref, taking_off(FINALIZER, meta))
+        return False
 
     @activity.defn
     @checked

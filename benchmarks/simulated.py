@@ -30,7 +30,7 @@ from models.deprovision import (
     TornDown,
 )
 from models.limits import Limits, OperandTeardown
-from models.mandate import Mandate
+from models.mandate import FinalizerRemoval, Mandate
 from models.operators import OperatorRef
 from models.provision import Applied, Assessment, ChartInput, ReadyInput, Standing, Survey
 from models.resync import ResyncInput, ResyncResult
@@ -114,10 +114,11 @@ class SimulatedCluster:
         return True
 
     @activity.defn
-    async def remove_finalizer(self, mandate: Mandate) -> None:
+    async def remove_finalizer(self, removal: FinalizerRemoval) -> bool:
         self._claimed = False
         if self.deleting:
             self.gone, self.settled_at = True, time.monotonic()
+        return False
 
     @activity.defn
     async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:

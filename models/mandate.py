@@ -22,6 +22,13 @@ class Mandate(BaseModel):
     ref: OperatorRef
 
 
+class FinalizerRemoval(Mandate):
+    """The input of the removal of our finalizer."""
+
+    as_spare: bool = False
+    """Another CR was responsible when this was decided. If none is by now, the finalizer stays."""
+
+
 class Mandated(BaseModel):
     """The input of an activity that acts for a CR."""
 

@@ -14,7 +14,7 @@ from activities.teardown import TeardownActivities
 from dispatch.names import reclaim_id, resyncs, shown_reclaims, workflow_id
 from kube.client import Kube
 from models.deprovision import TeardownInput
-from models.mandate import Mandate, Mandated
+from models.mandate import FinalizerRemoval, Mandate, Mandated
 from models.names import DEPROVISION_WORKFLOW, NEWS, PROVISION_WORKFLOW, RESYNC_WORKFLOW
 from models.operators import OperatorRef
 from models.reclaim import Scope
@@ -31,6 +31,10 @@ EXCUSED: Final = WeakSet[Kube]()
 async def mandate_for(kube: Kube, ref: OperatorRef) -> Mandate:
     """The mandate of a CR of the connected cluster, whether or not the CR asks for anything."""
     return Mandate(cluster=await kube.cluster_uid(), ref=ref)
+
+
+def letting_go(mandate: Mandate, *, as_spare: bool = False) -> FinalizerRemoval:
+    return FinalizerRemoval(cluster=mandate.cluster, ref=mandate.ref, as_spare=as_spare)
 
 
 async def provision(method: Callable[[Input], Awaitable[Output]], input: Input) -> Output:

@@ -11,11 +11,12 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ApplicationError, FailureError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
+    from activities.responsibility import ResponsibilityActivities
     from activities.status import StatusActivities
     from dispatch.search_attributes import NAME_ATTRIBUTE, STATE_ATTRIBUTE
     from models.conditions import MEANING
     from models.deletion_record import DeletionRecord
-    from models.mandate import Mandate
+    from models.mandate import FinalizerRemoval, Mandate
     from models.names import SUPERSEDED
     from models.status import Finding, StatusInput
     from workflows.failures import AWAY, is_away, may_pass
@@ -207,6 +208,12 @@ async def set_status(mandate: Mandate, finding: Finding, deletion: DeletionRecor
     if workflow.info().typed_search_attributes.get(NAME_ATTRIBUTE):  # else the namespace knows none of them
         workflow.upsert_search_attributes([STATE_ATTRIBUTE.value_set(state.value)])
     await quick(StatusActivities.set_status, StatusInput(mandate=mandate, finding=finding, deletion=deletion))
+
+
+async def take_finalizer_off(mandate: Mandate, *, as_spare: bool = False) -> bool:
+    """Have our finalizer taken off the CR. False: it stays, for the CR, a spare before, has become responsible."""
+    removal = FinalizerRemoval(cluster=mandate.cluster, ref=mandate.ref, as_spare=as_spare)
+    return not await quick(ResponsibilityActivities.remove_finalizer, removal)
 
 
 async def last_words(mandate: Mandate, finding: Finding) -> None:

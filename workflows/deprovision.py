@@ -21,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from models.names import DELETION_REQUESTED, DEPROVISION_WORKFLOW, LOOK_AGAIN
     from models.operator_input import OperatorInput, SoFar
     from models.status import Finding, ProgressReport
-    from workflows.calls import count, last_words, needs_input, patient, quick
+    from workflows.calls import count, last_words, needs_input, patient, quick, take_finalizer_off
     from workflows.confirmation import Confirmation
     from workflows.deletion_account import DeletionAccount
     from workflows.failures import explain, is_lost_mandate, removed_until, said, was_cancelled
@@ -136,10 +136,13 @@ class DeprovisionWorkflow:
             raise ApplicationError(finding.message, type=Reason.RESOURCE_REMOVAL_FAILED.value) from error
 
     async def _release(self, teardown: OperandTeardown) -> DeprovisionResult:
-        asked = await self._confirmation.assess()
-        if self._confirmation.is_needed(asked):
-            asked = await self._confirmation.wait(asked)
-            self._began = workflow.now()
+        while True:
+            asked = await self._confirmation.assess()
+            if self._confirmation.is_needed(asked):
+                asked = await self._confirmation.wait(asked)
+                self._began = workflow.now()
+            if asked.kind is not ReleaseKind.LET_GO or await take_finalizer_off(self._mandate, as_spare=True):
+                break  # else the CR that was responsible is gone by now, and this one takes the operand with it
         if asked.kind is ReleaseKind.DEPROVISION:
             if asked.bounds:
                 self._limits, teardown = asked.bounds.bounded(self._limits), asked.bounds.teardown(teardown)
@@ -150,16 +153,15 @@ class DeprovisionWorkflow:
                     limits.hard_delete_timeout, limits.last_attempt, workflow.now()
                 )
             await self._remove_all(teardown)
-        if asked.kind in (ReleaseKind.DEPROVISION, ReleaseKind.LET_GO):
-            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+            await take_finalizer_off(self._mandate)
         return self._result(asked.kind)
 
     async def _end_without_mandate(self, why: str) -> DeprovisionResult:
         """Nothing more is done, except that a CR that no longer takes the operand with it is let go."""
         workflow.logger.warning("the deletion ends: %s", why)
         asked = await quick(ResponsibilityActivities.assess_deletion, self._mandate)
-        if asked.kind is ReleaseKind.LET_GO:
-            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+        if asked.kind is ReleaseKind.LET_GO and not await take_finalizer_off(self._mandate, as_spare=True):
+            self._go_on_as_new()
         return self._result(ReleaseKind.MANDATE_LOST, why)
 
     def _result(self, outcome: ReleaseKind, lost_because: str = "") -> DeprovisionResult:

@@ -20,7 +20,17 @@ with workflow.unsafe.imports_passed_through():
     from models.provision import Assessment, ChartInput, ProvisionOutcome, ProvisionResult, Standing
     from models.status import Finding, ProgressReport
     from workflows.aside import stand_aside
-    from workflows.calls import count, history_is_long, last_words, needs_input, patient, quick, set_status, stop
+    from workflows.calls import (
+        count,
+        history_is_long,
+        last_words,
+        needs_input,
+        patient,
+        quick,
+        set_status,
+        stop,
+        take_finalizer_off,
+    )
     from workflows.failures import explain, is_lost_mandate, said, was_cancelled
     from workflows.provision_account import ProvisionAccount
     from workflows.rollout import Rollout
@@ -143,10 +153,10 @@ class ProvisionWorkflow:
             return await self._rollout.done()
         return await self._rollout.run(self._ready_timeout, was_ready=seen.reason is Reason.RECONCILE_SUCCEEDED)
 
-    async def _stand_by(self, seen: Assessment, finding: Finding) -> ProvisionResult:
+    async def _stand_by(self, seen: Assessment, finding: Finding) -> ProvisionResult | None:
         """Another CR is responsible: say which, and hold nothing that could keep this one from being deleted."""
-        if seen.claimed:
-            await quick(ResponsibilityActivities.remove_finalizer, self._mandate)
+        if seen.claimed and not await take_finalizer_off(self._mandate, as_spare=True):
+            return None
         await set_status(self._mandate, finding)
         return ProvisionResult(outcome=ProvisionOutcome.SPARE, reason=finding.reason, message=finding.message)
 

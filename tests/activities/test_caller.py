@@ -37,7 +37,7 @@ from models.names import (
 from models.operators import OperatorRef
 from models.reclaim import ReclaimEnd, RoundInput
 from models.resync import ResyncInput
-from tests.acting import in_a, provision
+from tests.acting import in_a, letting_go, provision
 from tests.activities.steps import Steps
 
 
@@ -79,7 +79,7 @@ async def test_an_activity_that_another_workflow_asks_for_destroys_nothing(
         (HardDeleteActivities(worker).hard_delete_service_objects, HardDeleteInput(mandate=mandate)),
         (ResponsibilityActivities(worker).assess_deletion, mandate),
     ]
-    anybody = [(ResponsibilityActivities(worker).remove_finalizer, mandate)]
+    anybody = [(ResponsibilityActivities(worker).remove_finalizer, letting_go(mandate))]
     for method, input in deletion if whose == "provisioning" else [*deletion, *anybody]:
         with pytest.raises(ApplicationError, match="belongs to workflow") as refused:
             await environment.run(method, input)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from localcluster.faults import Fault, FaultProxy
 from localcluster.shipped import Shipped
 from models.conditions import Reason, ready_condition
 from models.deletion_record import DeletionRecord, ExtendRequest, HoldRequest, ResumeRequest
+from models.deprovision import ReleaseKind
 from models.limits import Bounds, Limits
 from models.mandate import Mandate
 from models.names import (
@@ -30,7 +31,7 @@ from models.operators import Operator, OperatorRef
 from models.provision import Standing
 from models.status import Finding, StatusInput
 from operand.operators import Operators
-from tests.acting import deprovision, mandate_for, provision
+from tests.acting import deprovision, letting_go, mandate_for, provision
 from tests.activities.steps import Steps
 from tests.cluster import connected
 
@@ -138,7 +139,7 @@ async def test_claiming_and_disclaiming_leave_finalizers_of_others_alone(
     assert obj["metadata"]["finalizers"] == ["example.com/theirs", FINALIZER]
     await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
     for _ in range(2):
-        await provision(steps.responsibility.remove_finalizer, mandate)
+        assert not await deprovision(steps.responsibility.remove_finalizer, letting_go(mandate))
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 
@@ -157,9 +158,36 @@ async def test_a_spare_that_is_responsible_when_it_would_be_let_go_keeps_our_fin
     assert seen.standing is Standing.SPARE and seen.claimed
     await kube.merge(BTP_OPERATORS, "older", KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
     await kube.delete(BTP_OPERATORS, "older", KYMA_NAMESPACE, uid=older["uid"])
-    await provision(steps.responsibility.remove_finalizer, mandate)
+    assert await provision(steps.responsibility.remove_finalizer, letting_go(mandate, as_spare=True))
     obj = await kube.get(BTP_OPERATORS, spare.name, spare.namespace)
     assert obj["metadata"]["finalizers"] == [FINALIZER]
+
+
+async def test_a_deleted_spare_that_is_responsible_when_it_would_be_let_go_keeps_our_finalizer(
+    steps: Steps, kube: Kube, person: Person
+) -> None:
+    """Both are being deleted, and a person takes the finalizer off the one that would have taken the operand along."""
+    older = Operator.from_object(person.create_operator("older")).ref
+    await asyncio.sleep(1.1)  # times are whole seconds
+    spare = Operator.from_object(person.create_operator("spare")).ref
+    for name in ("older", "spare"):
+        await kube.merge(BTP_OPERATORS, name, KYMA_NAMESPACE, {"metadata": {"finalizers": [FINALIZER]}})
+        await kube.delete(BTP_OPERATORS, name, KYMA_NAMESPACE)
+    mandate = await mandate_for(kube, spare)
+    assert (await deprovision(steps.responsibility.assess_deletion, mandate)).kind is ReleaseKind.LET_GO
+    await kube.merge(BTP_OPERATORS, older.name, KYMA_NAMESPACE, {"metadata": {"finalizers": None}})
+    assert await kube.find(BTP_OPERATORS, older.name, KYMA_NAMESPACE) is None
+    assert await deprovision(steps.responsibility.remove_finalizer, letting_go(mandate, as_spare=True))
+    assert (await kube.get(BTP_OPERATORS, spare.name, KYMA_NAMESPACE))["metadata"]["finalizers"] == [FINALIZER]
+    assert (await deprovision(steps.responsibility.assess_deletion, mandate)).kind is ReleaseKind.DEPROVISION
+
+
+async def test_a_deleted_cr_without_our_finalizer_is_let_go_once(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
+    await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": ["example.com/theirs"]}})
+    await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
+    mandate = await mandate_for(kube, ref)
+    assert (await deprovision(steps.responsibility.assess_deletion, mandate)).kind is ReleaseKind.LET_GO
+    assert not await deprovision(steps.responsibility.remove_finalizer, letting_go(mandate, as_spare=True))
 
 
 async def test_our_finalizer_goes_however_often_it_stands_there(steps: Steps, kube: Kube, ref: OperatorRef) -> None:
@@ -167,7 +195,7 @@ async def test_our_finalizer_goes_however_often_it_stands_there(steps: Steps, ku
     await kube.merge(BTP_OPERATORS, ref.name, ref.namespace, {"metadata": {"finalizers": many}})
     await kube.delete(BTP_OPERATORS, ref.name, ref.namespace)
     assert (await kube.get(BTP_OPERATORS, ref.name, ref.namespace))["metadata"]["finalizers"] == many
-    await provision(steps.responsibility.remove_finalizer, await mandate_for(kube, ref))
+    await deprovision(steps.responsibility.remove_finalizer, letting_go(await mandate_for(kube, ref)))
     obj = await kube.get(BTP_OPERATORS, ref.name, ref.namespace)
     assert obj["metadata"]["finalizers"] == ["example.com/theirs"]
 

@@ -220,6 +220,15 @@ async def test_a_cr_that_is_not_responsible_is_only_let_go(skipping: WorkflowEnv
     assert world.called == ["remove finalizer"] and world.instances == 2
 
 
+async def test_a_spare_that_becomes_responsible_before_it_is_let_go_takes_the_operand_with_it(
+    skipping: WorkflowEnvironment,
+) -> None:
+    world = World(release=ReleaseKind.LET_GO, older_vanishes=True, instances=2)
+    result = await run(skipping, world)
+    assert result.outcome is ReleaseKind.DEPROVISION
+    assert world.called[-1] == "remove finalizer" and "remove resources" in world.called and world.instances == 0
+
+
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:
     assert {key.name for key in SEARCH_ATTRIBUTES} == {"BtpOperatorState", "BtpOperatorNamespace", "BtpOperatorName"}
 

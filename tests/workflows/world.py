@@ -30,7 +30,7 @@ from models.deprovision import (
     TornDown,
 )
 from models.limits import Bounds, DeletionPolicy, Limits, OperandTeardown
-from models.mandate import Mandate
+from models.mandate import FinalizerRemoval, Mandate
 from models.names import HELD_BY_US, MANDATE_LOST, NEWS, STILL_WAITING
 from models.operator_input import OperatorInput
 from models.operators import OperatorRef
@@ -76,6 +76,8 @@ class World:
     deaf_wait: asyncio.Event | None = None
     """The wait for readiness ends with this, and does not hear before that it was cancelled."""
     release: ReleaseKind = ReleaseKind.DEPROVISION
+    older_vanishes: bool = False
+    """The CR that was responsible goes right after a look found this one a spare."""
     instances: int = 0
     instances_go: bool = True
     hard_delete_fails: ApplicationError | None = None
@@ -139,9 +141,14 @@ class World:
         return True
 
     @activity.defn
-    async def remove_finalizer(self, mandate: Mandate) -> None:
+    async def remove_finalizer(self, removal: FinalizerRemoval) -> bool:
         self._ask("remove_finalizer")
+        if removal.as_spare and self.older_vanishes:
+            self.older_vanishes = False
+            self.release = ReleaseKind.DEPROVISION
+            return True
         self.called.append("remove finalizer")
+        return False
 
     @activity.defn
     async def assess_deletion(self, mandate: Mandate) -> DeletionAssessment:
