@@ -1,7 +1,8 @@
 """Gets the servers' binaries: from KUBEBUILDER_ASSETS, from the cache, or built from a pinned Go module.
 
 The cache lies outside the checkout and is keyed by the module's lock file, so a build happens once per version.
-`python -m localcluster.binaries NAME` prints where that binary stands; without a name, those of `make test` are built.
+`python -m localcluster.binaries NAME` prints where that binary stands; without a name, those of `make test` are built,
+with `--long` those that `make test-long` needs beside them.
 """
 
 import fcntl
@@ -123,8 +124,16 @@ def binary(name: str) -> Path:
 
 
 def ensure_all() -> None:
-    """Have what everything needs but the tests on PostgreSQL and those of the alert rules."""
+    """Have what everything needs but the tests that take long."""
     CONTROL_PLANE.ensure()
+
+
+def ensure_for_long_tests() -> None:
+    """Have what these need beside that: Prometheus' tool, kubectl, and Temporal's server where PostgreSQL is."""
+    PROMETHEUS.ensure()
+    binary("kubectl")
+    if postgresql.programs():
+        TEMPORAL.ensure()
 
 
 def _build(module: Module, name: str, target: Path) -> None:
@@ -195,12 +204,11 @@ def _say(text: str) -> None:
 
 if __name__ == "__main__":
     try:
-        if named := sys.argv[1:]:
+        if sys.argv[1:] == ["--long"]:
+            ensure_for_long_tests()
+        elif named := sys.argv[1:]:
             print(*map(binary, named), sep="\n")
-            sys.exit()
-        CONTROL_PLANE.ensure()
-        PROMETHEUS.ensure()
-        if postgresql.programs():
-            TEMPORAL.ensure()
+        else:
+            ensure_all()
     except RuntimeError as error:
         sys.exit(str(error))

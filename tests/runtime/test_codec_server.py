@@ -33,6 +33,7 @@ from runtime.settings import WorkerSettings
 
 KEY: Final = base64.b64encode(os.urandom(32)).decode()
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.timeout(180),
     pytest.mark.skipif(
         programs() is None, reason="PostgreSQL is not installed (the distribution's package postgresql)"
