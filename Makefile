@@ -7,7 +7,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries long-binaries image soak compare-upstream module release
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-load test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries long-binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -60,10 +60,13 @@ PARALLEL := --numprocesses 2 --dist loadfile
 test: binaries ## the tests, on real servers; ARGS="-n0 tests/unit" runs a part, one after the other
 	@$(RUN) pytest $(PARALLEL) $(ARGS)
 
-test-long: long-binaries ## the tests that take long: chaos, huge objects, deadlines that pass (half an hour)
-	@$(RUN) pytest $(PARALLEL) -m long $(ARGS)
+test-long: long-binaries ## the tests that take long: chaos, deadlines that pass, many environments (half an hour)
+	@$(RUN) pytest $(PARALLEL) -m "long and not load" $(ARGS)
 
-test-all: test test-long ## every test
+test-load: long-binaries ## those that fill the machine, one after the other: huge objects, thousands of them, a short soak
+	@$(RUN) pytest -n0 -m load $(ARGS)
+
+test-all: test test-long test-load ## every test
 
 unit: $(UV) ## the tests that need no server and no built program
 	@$(RUN) pytest -n0 -q tests/unit $(ARGS)
@@ -91,7 +94,7 @@ test-python: binaries ## unit and activity tests on the image's Python; PYTHON=3
 	@$(RUN) python -m localcluster.otherpython "$(PYTHON)" $(PARALLEL) -q $(or $(ARGS),$(ON_PYTHON))
 
 coverage: long-binaries ## which lines and branches of the manager no test reaches, by file (a quarter of an hour or more)
-	@$(RUN) pytest $(PARALLEL) -q -m "long or not long" $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
+	@$(RUN) pytest $(PARALLEL) -q -m "not load" $(MEASURED:%=--cov=%) --cov-branch --cov-report=term-missing:skip-covered $(or $(ARGS),$(MEASURING))
 
 binaries: $(UV)
 	@$(RUN) python -m localcluster.binaries

@@ -16,7 +16,7 @@ from localcluster.faults import Fault
 from models.operators import Operator, responsible
 from tests.chaos.stage import Stage, stage
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.load
 
 CROWD = 200
 NAMESPACES = ("kyma-system", "team-a", "team-b")

@@ -7,7 +7,7 @@ import pytest
 from tests.chaos.soak import soaking
 
 
-@pytest.mark.long
+@pytest.mark.load
 @pytest.mark.timeout(400)  # the last step may take all of its patience
 def test_a_cr_is_created_used_changed_and_deleted_in_a_loop_while_small_things_go_wrong() -> None:
     seed = int(time.time())

@@ -3,20 +3,24 @@
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from temporalio.client import Client as Temporal
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError
 
-from dispatch.names import default_task_queue, schedule_id
+from dispatch.names import default_task_queue, schedule_id, workflow_id
 from dispatch.nudger import Nudger
 from kube.resources import BTP_OPERATORS, NAMESPACES
 from localcluster.client import Person
 from localcluster.environment import Environment, Manager
 from localcluster.processes import Process, wait_until
 from localcluster.servicemanager import ServiceManager
+from models.deletion_record import ExtendRequest
 from models.deprovision import DeprovisionResult, ReleaseKind
 from models.limits import Limits, OperandTeardown
 from models.mandate import Mandate
@@ -165,6 +169,17 @@ class Scene:
 
     def secret(self, namespace: str, name: str) -> dict[str, Any] | None:
         return self.person.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+
+    async def give_more_time(self, mandate: Mandate) -> None:
+        """Extend hard delete as soon as it runs, unless it is over before: for what is not about the budget's end."""
+        client = await Temporal.connect(self.environment.temporal.address, data_converter=pydantic_data_converter)
+        handle = client.get_workflow_handle(workflow_id(mandate, default_task_queue(mandate.cluster)))
+        request = ExtendRequest(minutes=3, by="test", why="a busy machine")
+        while self.state():
+            with suppress(WorkflowUpdateFailedError, RPCError):
+                await handle.execute_update("extend", request)
+                return
+            await asyncio.sleep(0.2)
 
     async def settled(self) -> Temporal:
         """A client, once no workflow runs: one that took a CR's finalizer off ends a moment after the CR is gone."""

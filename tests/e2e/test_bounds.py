@@ -33,6 +33,7 @@ def scene() -> Iterator[Scene]:
         yield Scene(environment, sap)
 
 
+@pytest.mark.load
 @pytest.mark.timeout(400)
 async def test_ten_thousand_changes_of_one_cr_keep_histories_short_and_none_is_lost(
     scene: Scene, monkeypatch: pytest.MonkeyPatch

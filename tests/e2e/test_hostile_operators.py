@@ -13,7 +13,7 @@ from tests.cluster import connected
 from tests.e2e.memory import within_the_limits_of_the_chart
 from tests.foreign import create_large_operators
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.load
 
 MANY = 500
 NAMESPACE = "team-z"

@@ -6,24 +6,16 @@ Names that lead elsewhere, finalizers without end, objects as large as etcd take
 import asyncio
 import urllib.error
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from temporalio.client import Client as Temporal
-from temporalio.client import WorkflowUpdateFailedError
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.service import RPCError
 
-from dispatch.names import default_task_queue, workflow_id
 from kube.client import Kube
 from kube.resources import MUTATING_WEBHOOKS, SERVICE_INSTANCES, VALIDATING_WEBHOOKS, Resource
 from localcluster.environment import Environment
 from localcluster.servicemanager import ServiceManager
 from localcluster.shipped import MANAGER_CHART, RELEASE, helm
-from models.deletion_record import ExtendRequest
 from models.deprovision import DeletionMode
-from models.mandate import Mandate
 from models.names import OPERAND_CREDENTIALS_SECRET, OPERAND_FINALIZER
 from tests.e2e.deletion import Scene
 from tests.e2e.memory import within_the_limits_of_the_chart
@@ -141,6 +133,7 @@ def finalizers(number: int) -> list[str]:
     return [OPERAND_FINALIZER, *(f"example.com/{number}-{each:05}-{'x' * 47}" for each in range(5_300))]
 
 
+@pytest.mark.load
 @pytest.mark.timeout(400)
 async def test_finalizers_without_end_keep_their_own_objects_only_and_every_abandoned_one_is_reported(
     scene: Scene,
@@ -183,6 +176,7 @@ def boxes(size: int) -> list[Any]:
     return [[] for _ in range(size // 3)]
 
 
+@pytest.mark.load
 @pytest.mark.timeout(400)
 async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene: Scene) -> None:
     scene.ready()
@@ -190,7 +184,7 @@ async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene:
     create_large_ones(scene)
     mandate = scene.mandate()
     scene.person.delete_operator("btpoperator")
-    await give_more_time(scene, mandate)  # the objects' size is in question here, not the speed of a busy machine
+    await scene.give_more_time(mandate)  # the objects' size is in question here, not the speed of a busy machine
     scene.gone(seconds=240)
     scene.nothing_left()
     result = await scene.result()
@@ -201,18 +195,7 @@ async def test_objects_as_large_as_etcd_takes_are_deleted_like_small_ones(scene:
     )
 
 
-async def give_more_time(scene: Scene, mandate: Mandate) -> None:
-    """Extend hard delete as soon as it runs, unless it is over before."""
-    client = await Temporal.connect(scene.environment.temporal.address, data_converter=pydantic_data_converter)
-    handle = client.get_workflow_handle(workflow_id(mandate, default_task_queue(mandate.cluster)))
-    request = ExtendRequest(minutes=3, by="test", why="a busy machine")
-    while scene.state():
-        with suppress(WorkflowUpdateFailedError, RPCError):
-            await handle.execute_update("extend", request)
-            return
-        await asyncio.sleep(0.2)
-
-
+@pytest.mark.load
 @pytest.mark.timeout(400)
 async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: Scene) -> None:
     scene.ready()
@@ -228,6 +211,7 @@ async def test_objects_as_large_as_etcd_takes_are_let_go_like_small_ones(scene: 
     )
 
 
+@pytest.mark.load
 @pytest.mark.timeout(600)
 async def test_ten_thousand_small_ones_are_let_go_and_reported(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     scene.ready()

@@ -198,9 +198,11 @@ async def test_a_frozen_worker_that_thaws_writes_nothing_for_a_cr_that_is_gone(s
     scene.environment.workers[1].stop()
     frozen = scene.environment.workers[0].process
     assert frozen is not None
-    scene.sap.latency = 1.0
+    scene.sap.latency = 2.0
+    mandate = scene.mandate()
     scene.person.delete_operator("btpoperator")
     scene.until(lambda: scene.reason() == "HardDeleting", "hard delete to begin")
+    await scene.give_more_time(mandate)  # the other worker has yet to start, on a machine that may be slow
     frozen.freeze()
     try:
         scene.environment.workers[1].start()

@@ -209,7 +209,7 @@ async def refusal(handle: Any, update: Any, *args: Any) -> str:
     return error.value.cause.message
 
 
-@pytest.mark.long
+@pytest.mark.load
 @pytest.mark.timeout(300)
 async def test_three_thousand_events_on_a_cr_keep_every_run_short_and_the_last_one_is_seen(temporal: Client) -> None:
     world = World()
@@ -221,7 +221,7 @@ async def test_three_thousand_events_on_a_cr_keep_every_run_short_and_the_last_o
     assert await longest_run(temporal, identity) < LONGEST_RUN
 
 
-@pytest.mark.long
+@pytest.mark.load
 @pytest.mark.timeout(300)
 async def test_three_thousand_events_during_a_deletion_keep_every_run_short_and_its_budget_as_it_was(
     temporal: Client,
