@@ -94,9 +94,13 @@ class ChartActivities:
     @checked
     async def apply_chart(self, input: ChartInput) -> Applied:
         """Have every chart object in the cluster as rendered; what is so already is not sent."""
-        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.PROVISION) as held:
+        async with (
+            heartbeating() as progress,
+            meanwhile(self._credentials()) as reading,
+            holding(self._kube, input.mandate, Purpose.PROVISION) as held,
+        ):
             progress.got_answer()
-            return await self._install(input.ref, held, await self._credentials(), progress)
+            return await self._install(input.ref, held, await reading, progress)
 
     @activity.defn
     @checked
@@ -119,15 +123,17 @@ class ChartActivities:
     async def _install(
         self, ref: OperatorRef, held: MandatedKube, credentials: Credentials, progress: Progress
     ) -> Applied:
-        async with meanwhile(self._comparison.look(ref)) as looking:
+        async with (
+            meanwhile(self._comparison.look(ref)) as looking,
+            meanwhile(former_namespaces(self._kube, credentials.namespace)) as remembering,
+        ):
             progress.say("certificates")
             with _named("webhook certificates"):
                 ca = await ensure_certificates(self._kube, held)
-            look = await looking
+            look, former = await looking, await remembering
         progress.say("rendering")
         items, surplus = await self._comparison.items(look, credentials, ca)
         await self._check_priority_classes(items)
-        former = await former_namespaces(self._kube, credentials.namespace)
         noted = [_noting(item, {credentials.namespace, *former}) for item in items]
         applied = Applied()
         await self._apply(ref, noted, held, credentials, progress, applied)

@@ -7,7 +7,7 @@ from temporalio import activity
 
 from activities.chart import NO_ENDPOINT
 from activities.edge import checked
-from activities.progress import heartbeating
+from activities.progress import Progress, heartbeating
 from kube.client import Kube
 from kube.readiness import has_ready_endpoint, pod_trouble, unready, untrusted_webhooks, webhook_names
 from kube.reflector import Reflector, Source, check_followers
@@ -53,35 +53,47 @@ class ReadinessActivities:
         What keeps a pod from becoming ready is told at once, by a failure of its own, unless the CR says it already:
         a person need not wait for a deadline to hear that an image cannot be pulled.
         """
-        async with heartbeating() as progress, holding(self._kube, input.mandate, Purpose.PROVISION):
-            progress.got_answer()
+        async with heartbeating() as progress:
             changed = asyncio.Event()
             reflectors = [Reflector(self._kube, source, on_sync=changed.set) for source in _sources()]
             following = [asyncio.create_task(_follow(reflector, changed)) for reflector in reflectors]
             try:
-                async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
-                    pause, quiet = FIRST_LOOK, 0.0
-                    while waiting := await self._waiting_for(reflectors, following):
-                        settled = quiet >= SETTLE
-                        trouble = await self._pod_trouble() if settled or input.told else ""
-                        if not any(reflector.trouble for reflector in reflectors):
-                            progress.got_answer()
-                        progress.say("; ".join([*waiting, trouble] if trouble else waiting))
-                        if settled and trouble and input.told is not None and trouble != input.told:
-                            raise progress.news(trouble)
-                        try:
-                            async with asyncio.timeout(pause):
-                                await changed.wait()
-                            pause = FIRST_LOOK
-                        except TimeoutError:
-                            quiet, pause = quiet + pause, min(pause * 2, LAST_LOOK)
-                        changed.clear()
+                async with holding(self._kube, input.mandate, Purpose.PROVISION):
+                    progress.got_answer()
+                    async with asyncio.timeout(min(ATTEMPT, 0.9 * input.timeout.total_seconds())):
+                        await self._watch(reflectors, following, changed, progress, input.told)
             except TimeoutError:
                 raise progress.still_waiting(progress.text or "the cluster did not answer", pause=0.1) from None
             finally:
                 for task in following:
                     task.cancel()
                 await asyncio.gather(*following, return_exceptions=True)
+
+    async def _watch(
+        self,
+        reflectors: list[Reflector],
+        following: list[asyncio.Task[None]],
+        changed: asyncio.Event,
+        progress: Progress,
+        told: str | None,
+    ) -> None:
+        """Return when all is ready. `told` is what the CR says already of a pod's trouble."""
+        pause, quiet = FIRST_LOOK, 0.0
+        while waiting := await self._waiting_for(reflectors, following):
+            settled = quiet >= SETTLE
+            trouble = await self._pod_trouble() if settled or told else ""
+            if not any(reflector.trouble for reflector in reflectors):
+                progress.got_answer()
+            progress.say("; ".join([*waiting, trouble] if trouble else waiting))
+            if settled and trouble and told is not None and trouble != told:
+                raise progress.news(trouble)
+            try:
+                async with asyncio.timeout(pause):
+                    await changed.wait()
+                pause = FIRST_LOOK
+            except TimeoutError:
+                quiet, pause = quiet + pause, min(pause * 2, LAST_LOOK)
+            changed.clear()
 
     async def _waiting_for(self, reflectors: list[Reflector], following: list[asyncio.Task[None]]) -> list[str]:
         check_followers(following)
