@@ -284,6 +284,7 @@ def test_the_resync_is_not_ended_while_a_worker_would_make_it_again(deleting: Sc
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_without_a_worker_every_command_says_so_in_time(orphaned: Scene) -> None:
     scene = orphaned
     shown = btpctl(scene, "status", "--timeout", "2")
