@@ -109,6 +109,15 @@ async def test_what_is_refused_for_good_becomes_the_condition_at_once(temporal: 
     assert (result.outcome, result.reason, result.message) == (ProvisionOutcome.NOT_READY, reason, "Service s: refused")
 
 
+async def test_a_spare_that_becomes_responsible_before_it_is_let_go_is_provisioned(temporal: Client) -> None:
+    older = Finding(reason=Reason.OLDER_CR_EXISTS, message="another")
+    spare = Assessment(standing=Standing.SPARE, claimed=True, finding=older)
+    world = World(assessment=spare, older_vanishes=True)
+    result = await run(temporal, world)
+    assert result.outcome is ProvisionOutcome.READY
+    assert "remove finalizer" not in world.called and Reason.OLDER_CR_EXISTS not in world.reasons
+
+
 @pytest.mark.parametrize("refused", ["assess_operator", "add_finalizer", "remove_finalizer"])
 async def test_a_right_that_is_missing_is_said_on_the_cr(temporal: Client, refused: str) -> None:
     standing = Standing.SPARE if refused == "remove_finalizer" else Standing.RESPONSIBLE

@@ -146,6 +146,7 @@ class World:
         if removal.as_spare and self.older_vanishes:
             self.older_vanishes = False
             self.release = ReleaseKind.DEPROVISION
+            self.assessment = Assessment(standing=Standing.RESPONSIBLE, claimed=True)
             return True
         self.called.append("remove finalizer")
         return False
