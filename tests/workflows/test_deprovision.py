@@ -13,6 +13,8 @@ from dispatch.search_attributes import SEARCH_ATTRIBUTES
 from models.conditions import Reason
 from models.deprovision import DeletionMode, DeprovisionResult, ReleaseKind
 from models.limits import OperandTeardown
+from models.names import MANDATE_LOST
+from models.status import StatusInput
 from tests.workflows.world import World, an_input, refused, serving
 from workflows.deprovision import DeprovisionWorkflow
 
@@ -227,6 +229,22 @@ async def test_a_spare_that_becomes_responsible_before_it_is_let_go_takes_the_op
     result = await run(skipping, world)
     assert result.outcome is ReleaseKind.DEPROVISION
     assert world.called[-1] == "remove finalizer" and "remove resources" in world.called and world.instances == 0
+
+
+async def test_a_deletion_that_lost_its_mandate_to_a_cr_that_is_gone_again_goes_on(
+    skipping: WorkflowEnvironment,
+) -> None:
+    lost = ApplicationError("another is responsible", type=MANDATE_LOST, non_retryable=True)
+    world = World(instances=2, older_vanishes=True, hard_delete_fails=lost, fails_times=1)
+
+    def another_is_responsible(said: StatusInput) -> None:
+        if said.finding.reason is Reason.HARD_DELETING and world.older_vanishes:
+            world.release = ReleaseKind.LET_GO
+
+    world.on_status = another_is_responsible
+    result = await run(skipping, world)
+    assert result.outcome is ReleaseKind.DEPROVISION
+    assert world.called[-1] == "remove finalizer" and world.instances == 0
 
 
 def test_the_search_attributes_are_the_three_that_people_filter_by() -> None:
