@@ -6,6 +6,8 @@ UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv 2>/dev/null),$(CACHE)/uv-$(UV_VERSION)/bin/uv)
 export UV
 RUN := $(UV) run --frozen --quiet
+# Compiled modules are kept, as in the image: without them each process that a test starts compiles 1,300 modules first.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-load test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries long-binaries image soak compare-upstream module release
 
