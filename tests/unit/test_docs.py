@@ -11,6 +11,7 @@ import yaml
 
 from btpctl.__main__ import app
 from localcluster.controlplane import CHECKOUT
+from localcluster.machine import PROGRAMS
 from models.conditions import Reason
 from runtime.settings import CodecServerSettings, TriggerSettings, WorkerSettings
 
@@ -169,3 +170,13 @@ def test_github_runs_what_has_to_pass_before_a_change_lands() -> None:
     deciding = "\n".join(line for line in lines if "||" not in line)  # the benchmark is only printed
     before = set(re.findall(r"^step .*?\bmake ([a-z-]+)", deciding, re.MULTILINE))
     assert before and before <= in_steps | set(jobs["test"]["strategy"]["matrix"]["target"])
+
+
+@pytest.mark.parametrize("file", [".ci/run", "docs/install.md"])
+def test_the_packages_of_a_real_node_are_all_named_where_they_are_installed(file: str) -> None:
+    text = (CHECKOUT / file).read_text().replace("\\\n", " ")
+    (installed,) = re.findall(r"apt-get install (.*)", text)
+    essential = {"util-linux"}
+    for_images = {"buildah", "debootstrap"}
+    named = {word for word in installed.partition(">")[0].split() if not word.startswith("-")}
+    assert named == set(PROGRAMS.values()) - essential | for_images
