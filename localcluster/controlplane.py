@@ -8,9 +8,6 @@ import json
 import secrets
 import shutil
 import socket
-import ssl
-import urllib.error
-import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from localcluster.binaries import binary
+from localcluster.connection import Connection
 from localcluster.etcd import Etcd
 from localcluster.processes import Process, free_port, listens, own_folder, probe, wait_until
 from localcluster.started import Started
@@ -39,17 +37,21 @@ CRD: Final = CHECKOUT / "chart" / "btp-manager" / "crds" / "btpoperators.yaml"
 class ControlPlane(Started):
     """A Kubernetes API with everything behind it. `with ControlPlane() as cluster: cluster.kubeconfig()`."""
 
-    def __init__(self, pod_delay: float = 0.0, audit: bool = False) -> None:
+    def __init__(self, pod_delay: float = 0.0, audit: bool = False, controllers_limit: int = 10) -> None:
         """Args:
         pod_delay: seconds a pod takes to become ready.
         audit: write each request of a ServiceAccount to `audit_log`.
+        controllers_limit: how many times its default rate of requests kube-controller-manager may send (20 a second,
+            30 at once).
         """
         self._pod_delay, self._audit = pod_delay, audit
+        self._controllers_limit = controllers_limit
         STATE.mkdir(exist_ok=True)
         self.folder = own_folder(STATE, "cluster")
         self._tokens = {user: secrets.token_hex(16) for user in USERS}
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
         self.webhooks = WebhookRoute(self._webhook_certificate)
+        self._connection = Connection(self.url, self.certificate)
         self._stack = ExitStack()
         self._apiserver: Process | None = None
         self._controllers: list[Process] = []
@@ -60,6 +62,7 @@ class ControlPlane(Started):
 
     def close(self) -> None:
         self._stack.close()
+        self._connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kubeconfig(self, user: str = "admin", via: str = "") -> Path:
@@ -88,19 +91,17 @@ class ControlPlane(Started):
     def request(
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", user: str = "admin"
     ) -> Any:
-        """One request, for set-up as admin; raises urllib's HTTPError."""
-        request = urllib.request.Request(
-            self.url + path,
-            method=method,
-            data=json.dumps(body).encode() if body is not None else None,
-            headers={"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": content_type},
-        )
-        try:
-            with urllib.request.urlopen(request, context=self._trust(), timeout=20) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as refusal:
-            with refusal:  # it holds the connection
-                raise
+        """One request, for set-up as admin; raises urllib's errors."""
+        data = json.dumps(body).encode() if body is not None else None
+        return json.loads(self._send(method, path, data, content_type, user))
+
+    def post_text(self, path: str, text: str) -> None:
+        """Create an object from JSON that Python can neither write nor read."""
+        self._send("POST", path, text.encode(), "application/json", "admin")
+
+    def _send(self, method: str, path: str, data: bytes | None, content_type: str, user: str) -> bytes:
+        headers = {"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": content_type}
+        return self._connection.request(method, path, data, headers)
 
     def service_account(self, namespace: str, name: str, via: str = "") -> Path:
         """A kubeconfig file with a token of that ServiceAccount (TokenRequest API)."""
@@ -152,9 +153,6 @@ class ControlPlane(Started):
         """The API server's own certificate, which is its CA too; its key lies beside it."""
         return self.folder / "certs" / "apiserver.crt"
 
-    def _trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.certificate))
-
     def _start(self) -> None:
         data = self.folder / "etcd"
         urls = f"http://127.0.0.1:{self._etcd_port}"
@@ -195,8 +193,8 @@ class ControlPlane(Started):
                 f"--service-account-private-key-file={self.folder / 'sa.key'}",
                 "--use-service-account-credentials=false",
                 "--leader-elect=false",
-                "--kube-api-qps=200",
-                "--kube-api-burst=400",
+                f"--kube-api-qps={20 * self._controllers_limit}",
+                f"--kube-api-burst={30 * self._controllers_limit}",
                 "--secure-port=0",
             ],
         )

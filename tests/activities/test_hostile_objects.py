@@ -6,7 +6,6 @@ those of their Secrets, and the tenant's Namespace carries our labels.
 
 import json
 import urllib.error
-import urllib.request
 import uuid
 from collections import Counter
 from typing import Any
@@ -262,11 +261,7 @@ def nest(cluster: ControlPlane, name: str, parameters: str) -> None:
     kind = {"apiVersion": SERVICE_INSTANCES.api_version, "kind": SERVICE_INSTANCES.kind}
     spec = {"serviceOfferingName": "o", "servicePlanName": "p", "parameters": {"deep": "HERE"}}
     body = json.dumps({**kind, "metadata": meta, "spec": spec}).replace('"HERE"', parameters)
-    headers = {"Authorization": f"Bearer {cluster._tokens['admin']}", "Content-Type": "application/json"}
-    url = cluster.url + SERVICE_INSTANCES.path(TEAM)
-    request = urllib.request.Request(url, method="POST", data=body.encode(), headers=headers)
-    with urllib.request.urlopen(request, context=cluster._trust(), timeout=20):
-        pass
+    cluster.post_text(SERVICE_INSTANCES.path(TEAM), body)
 
 
 def patches() -> float:
