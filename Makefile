@@ -9,7 +9,7 @@ RUN := $(UV) run --frozen --quiet
 # Compiled modules are kept, as in the image: without them each process that a test starts compiles 1,300 modules first.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-load test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-slow-broker bench-operators bench-fleet binaries long-binaries image soak compare-upstream module release
+.PHONY: help demo values wheel screens screenshots record chaos up down test test-long test-load test-all test-node test-compose test-oldest test-python unit coverage lint format types docs check audit uv.txt bench bench-start bench-provision bench-deprovision bench-secrets bench-slow-broker bench-operators bench-fleet binaries long-binaries image soak compare-upstream module release
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 20
@@ -140,6 +140,9 @@ bench-provision: binaries ## how long until Ready, and where the time goes
 
 bench-deprovision: binaries ## how long a deletion takes, by number of objects
 	@$(RUN) python -m benchmarks.deprovision $(ARGS)
+
+bench-secrets: binaries ## soft delete's Secrets: removed by the worker, or by the garbage collector
+	@$(RUN) python -m benchmarks.secrets $(ARGS)
 
 bench-slow-broker: binaries ## hard delete with a slow broker, by this checkout and an earlier commit
 	@$(RUN) python -m benchmarks.slow_broker $(ARGS)

@@ -1,20 +1,23 @@
 """`make bench-deprovision`: how long a deletion takes and what it costs, by number of objects, on both paths.
 
-Arguments: numbers of pairs of an instance and a binding (default 50 500), spread over 10 namespaces; then, if one of
-them is 0, what the worker's memory does from nothing to 10,000 objects.
+Arguments: numbers of pairs of an instance and a binding (default 50 500), spread over 10 namespaces; if one of them is
+0, what the worker's memory does from nothing to 10,000 objects; a commit, to have the same from its worker and trigger.
 """
 
 import asyncio
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import yaml
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measuring import peak_mib, requests_of, resident_mib
+from benchmarks.sides import commit_in, environment_of, numbers_in, sides
 from kube.client import Kube
 from kube.resources import CUSTOM_RESOURCE_DEFINITIONS, SERVICE_BINDINGS, SERVICE_INSTANCES, Resource
 from localcluster.binaries import ensure_all
@@ -30,10 +33,19 @@ BUDGET = 10
 
 
 def main() -> None:
-    sizes = [int(word) for word in sys.argv[1:]] or [50, 500, 0]
+    sizes = numbers_in(sys.argv[1:]) or [50, 500, 0]
     ensure_all()
+    with sides(commit_in(sys.argv[1:])) as both:
+        for name, code in both.items():
+            if len(both) > 1:
+                print(f"{name}:", flush=True)
+            measure(sizes, code, compared=len(both) > 1)
+
+
+def measure(sizes: list[int], code: Path, *, compared: bool) -> None:
+    """Hard and soft delete of each size, and the memory if it is asked for."""
     settings = {"BTP_HARD_DELETE_TIMEOUT": "20m"}
-    with ServiceManager() as sap, Environment(settings) as environment:
+    with ServiceManager() as sap, environment_of(code, settings, compared=compared) as environment:
         print("hard delete, operand alive (a stand-in, one object of a kind at a time as the real one)", flush=True)
         operand = environment_ready(environment, sap)
         for pairs in filter(None, sizes):
@@ -42,24 +54,24 @@ def main() -> None:
             operand = environment_ready(environment, sap, operand)
     settings = {"BTP_HARD_DELETE_TIMEOUT": f"{BUDGET}s"}
     for pairs in filter(None, sizes):
-        with ServiceManager() as sap, Environment(settings) as environment:
+        with ServiceManager() as sap, environment_of(code, settings, compared=compared) as environment:
             print(f"soft delete, operand dead and its webhooks registered, budget {BUDGET} s", flush=True)
             operand = environment_ready(environment, sap)
             seed(environment, sap, pairs)
             soft(environment, sap, pairs, operand)
     if 0 in sizes:
         print("memory of the worker, operand dead", flush=True)
-        memory(settings)
+        memory(lambda: environment_of(code, settings, compared=compared))
 
 
-def memory(settings: dict[str, str]) -> None:
+def memory(started: Callable[[], Environment]) -> None:
     """The worker's peak memory over a whole deletion with a dead operand: no object, and 5,000 of each kind."""
-    nothing, many = (peak(settings, pairs) for pairs in (0, 5000))
+    nothing, many = (peak(started(), pairs) for pairs in (0, 5000))
     print(f"  the worker's peak memory grows by {many - nothing:.0f} MiB from 0 to 10,000 objects", flush=True)
 
 
-def peak(settings: dict[str, str], pairs: int) -> float:
-    with Environment(settings) as environment:
+def peak(environment: Environment, pairs: int) -> float:
+    with environment:
         person, worker = Person(environment.cluster), environment.workers[0]
         asyncio.run(seed_directly(environment, pairs))
         person.put_secret(CREDENTIALS)

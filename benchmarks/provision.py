@@ -1,6 +1,6 @@
 """`make bench-provision`: from a created BtpOperator to Ready, and where the time goes.
 
-Arguments: how many rounds (default 15).
+Arguments: how many rounds (default 15); a commit, to have the same from its worker and trigger, twice in turn.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from temporalio.client import WorkflowExecution
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from benchmarks.measuring import Requests, distribution, requests_of
+from benchmarks.sides import commit_in, environment_of, numbers_in, sides
 from localcluster.binaries import ensure_all
 from localcluster.client import CREDENTIALS, OPERATORS, Person
 from localcluster.environment import Environment
@@ -22,13 +23,19 @@ SLOW_POD = 6.0
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
+    rounds = next(iter(numbers_in(sys.argv[1:])), 15)
+    commit = commit_in(sys.argv[1:])
     ensure_all()
-    with Environment() as environment:
-        warm(environment, rounds)
-        unchanged(environment, rounds)
-    with Environment(pod_delay=SLOW_POD) as environment:
-        slow_pods(environment)
+    with sides(commit) as both:
+        for name, code in [*both.items()] * (2 if commit else 1):
+            if commit:
+                print(f"\n{name}:", flush=True)
+            with environment_of(code, compared=bool(commit)) as environment:
+                warm(environment, rounds)
+                unchanged(environment, rounds)
+    if not commit:
+        with Environment(pod_delay=SLOW_POD) as environment:
+            slow_pods(environment)
 
 
 def warm(environment: Environment, rounds: int) -> None:
