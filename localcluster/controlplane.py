@@ -9,6 +9,7 @@ import secrets
 import shutil
 import socket
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,7 +52,6 @@ class ControlPlane(Started):
         self._tokens = {user: secrets.token_hex(16) for user in USERS}
         self._etcd_port, self._peer_port, self._port = free_port(), free_port(), free_port()
         self.webhooks = WebhookRoute(self._webhook_certificate)
-        self._connection = Connection(self.url, self.certificate)
         self._stack = ExitStack()
         self._apiserver: Process | None = None
         self._controllers: list[Process] = []
@@ -62,7 +62,6 @@ class ControlPlane(Started):
 
     def close(self) -> None:
         self._stack.close()
-        self._connection.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def kubeconfig(self, user: str = "admin", via: str = "") -> Path:
@@ -98,6 +97,13 @@ class ControlPlane(Started):
     def post_text(self, path: str, text: str) -> None:
         """Create an object from JSON that Python can neither write nor read."""
         self._send("POST", path, text.encode(), "application/json", "admin")
+
+    @cached_property
+    def _connection(self) -> Connection:
+        """Made when it is needed: other kinds of control planes choose their address and folder later."""
+        connection = Connection(self.url, self.certificate)
+        self._stack.callback(connection.close)
+        return connection
 
     def _send(self, method: str, path: str, data: bytes | None, content_type: str, user: str) -> bytes:
         headers = {"Authorization": f"Bearer {self._tokens[user]}", "Content-Type": content_type}
