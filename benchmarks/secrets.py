@@ -15,6 +15,7 @@ from typing import Final
 
 from prometheus_client import REGISTRY
 
+from benchmarks.sides import commit_in, numbers_in
 from kube.answers import Object
 from kube.client import Kube
 from kube.finalizers import taking_off
@@ -28,7 +29,7 @@ NAMESPACE: Final = "default"
 AT_ONCE: Final = 32
 """Objects side by side, as in soft delete."""
 LOOK_AGAIN: Final = 0.5
-"""Seconds between two rounds of looks at what the garbage collector has not removed."""
+"""Seconds between two looks at a Secret that the garbage collector has not removed."""
 LIMITS: Final = {"its default limits": 1, "ten times those": 10}
 
 
@@ -47,14 +48,14 @@ async def we(kube: Kube, owners: list[Object]) -> None:
 
 async def garbage_collector(kube: Kube, owners: list[Object]) -> None:
     """Let each owner go, then look at each Secret until it is gone."""
+
+    async def look(name: str) -> str:
+        return name if await kube.find(SECRETS, name, NAMESPACE, metadata_only=True) else ""
+
     await let_go(kube, owners)
     left = [owner["metadata"]["name"] for owner in owners]
     while left:
-
-        async def look(name: str) -> str:
-            return name if await kube.find(SECRETS, name, NAMESPACE, metadata_only=True) else ""
-
-        # The first that is still there says that the others are not worth a look yet: the fewest requests.
+        # While the last one is there, the others are not worth a look: these are the fewest requests possible.
         while await look(left[-1]):
             await asyncio.sleep(LOOK_AGAIN)
         left = [name for name in await side_by_side(look, left, AT_ONCE) if name]
@@ -117,8 +118,11 @@ async def measure(name: str, count: int) -> None:
         await kube.close()
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+def main() -> int:
+    if commit_in(sys.argv[1:]):
+        print("bench-secrets takes a number of Secrets or nothing", file=sys.stderr)
+        return 2
+    count = next(iter(numbers_in(sys.argv[1:])), 500)
     ensure_all()
     for limits, times in LIMITS.items():
         print(f"kube-controller-manager with {limits}", flush=True)
@@ -126,7 +130,8 @@ def main() -> None:
             os.environ["KUBECONFIG"] = str(cluster.kubeconfig())
             for name in SIDES:
                 asyncio.run(measure(name, count))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -45,7 +45,8 @@ def environment_of(code: Path, settings: dict[str, str] | None = None, *, compar
     """An environment whose worker and trigger are of that code.
 
     Those of two that are compared are administrators: an earlier commit may ask for rights that the chart no longer
-    gives.
+    gives. Deletions need a commit of which the stand-in operand here knows the chart (ca848a1 or later): with others
+    its webhooks never admit an object.
     """
     administrator = "an earlier commit asks for other rights" if compared else ""
     environment = Environment(settings, administrator=administrator)

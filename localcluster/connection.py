@@ -34,7 +34,7 @@ class Connection:
             urllib.error.URLError: nobody answered.
         """
         try:
-            answer = self._pool.request(method, self._url + path, body=body, headers=headers, redirect=False)
+            answer = self._pool.request(method, self._url + path, body=body, headers=headers)
         except urllib3.exceptions.HTTPError as error:
             raise urllib.error.URLError(str(error)) from error
         if answer.status >= 300:

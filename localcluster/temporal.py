@@ -87,10 +87,6 @@ class TemporalServer:
         """How many requests this process of it has refused because there were too many."""
         return self._counted("service_errors_resource_exhausted")
 
-    def heartbeats(self) -> int:
-        """How many heartbeats of activities this process of it has taken."""
-        return self.requests("RecordActivityTaskHeartbeat")
-
     def requests(self, operation: str) -> int:
         """How many requests of an operation, such as StartWorkflowExecution, this process's frontend has taken."""
         return self._counted("service_requests{", f'operation="{operation}"', 'service_name="frontend"')
